@@ -1,0 +1,83 @@
+# Every target sets up what it needs: a fresh clone wants only python3, gcc and make. Set-up happens once; the stamps
+# are files in $(VENV). What has to be compiled again is decided by setup.py, on every run.
+
+PYTHON ?= python3
+VENV   ?= .venv
+CC     ?= cc
+
+PERF_ARGS   ?= --msg-len 4096 --concurrency 32 --seconds 5
+PYTEST_ARGS ?=
+BENCH_ARGS  ?=
+
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help perf test sanitize bench floor lint build clean distclean
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+
+perf: build ## build, then perf-msgr-client at 4 KiB, 32 requests in flight, against a server of its own (PERF_ARGS)
+	$(BIN)/perf-msgr-client $(PERF_ARGS)
+
+test: build $(VENV)/deps-test ## tests of the C core, then all of pytest (PYTEST_ARGS)
+	$(MAKE) -C csrc test
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+sanitize: ## tests of the C core under ASan and UBSan, the threaded ones under TSan
+	$(MAKE) -C csrc asan
+	$(MAKE) -C csrc tsan
+
+bench: build build/floor $(VENV)/deps-bench ## micro benches, then the two tools beside the floor (BENCH_ARGS)
+	$(BIN)/python -m pytest bench/micro $(BENCH_ARGS)
+	$(BIN)/python -m bench.loopback
+
+floor: build/floor ## the floor alone: a plain C epoll pair in the shape of the perf pair, 4 KiB, 32 in flight
+	build/floor --perf 4096 --in-flight 32 --seconds 5
+
+lint: build $(VENV)/deps-lint ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+build: $(VENV)/installed ## the virtual environment with the compiled package in it
+	@$(BIN)/python setup.py -q build_ext --inplace
+
+clean: ## forget what was compiled, keep the virtual environment
+	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .benchmarks
+	find ceph_msgr -name '*.so' -delete
+	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+	$(MAKE) -C csrc clean
+
+distclean: clean ## forget the virtual environment too
+	rm -rf $(VENV)
+
+$(VENV)/created:
+	@$(PYTHON) -c 'import sys; v = sys.version.split()[0]; \
+	    sys.exit(sys.version_info < (3, 11) and f"ceph_msgr: needs Python 3.11 or newer, $(PYTHON) is {v}")'
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+	    { echo "ceph_msgr: $(PYTHON) cannot make virtual environments; on Debian: apt install python3-venv" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+# Requirements are read from pyproject.toml, where they stand once: deps-build are those of the build system, deps-X those
+# of the extra X.
+$(VENV)/deps-%: pyproject.toml $(VENV)/created
+	@echo 'pip install: requirements to $*'
+	@$(BIN)/python -c 'import tomllib; p = tomllib.load(open("pyproject.toml", "rb")); \
+	    print(*{"build": p["build-system"]["requires"], **p["project"]["optional-dependencies"]}["$*"], sep="\n")' \
+	    > $@.txt
+	@$(PIP) install -r $@.txt
+	@touch $@
+
+# Compiled before pip is called, whose wrapping would bury the one line about a missing compiler; pip only adds the
+# commands and takes the modules that lie there.
+$(VENV)/installed: pyproject.toml $(VENV)/deps-build
+	$(BIN)/python setup.py -q build_ext --inplace
+	@$(PIP) install --no-build-isolation --no-deps -e .
+	@touch $@
+
+build/floor: $(wildcard bench/floor/*.[ch])
+	@mkdir -p build
+	$(CC) -O3 -std=c11 -Wall -Wextra -o $@ $(filter %.c,$^)

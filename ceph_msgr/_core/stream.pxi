@@ -1,0 +1,161 @@
+# Stream: Python's handle on a cmsgr_stream, which owns the socket.
+
+# C's way back to the Stream. It has a life of its own: a Stream that ends on a foreign thread can only post the end of its C
+# half, and until that runs items may still name it.
+cdef struct StreamSlot:
+    cmsgr_stream *c
+    PyObject *stream  # NULL: nobody listens any more
+
+
+cdef void close_slot(void *arg) noexcept:
+    cdef StreamSlot *slot = <StreamSlot *>arg
+    if slot.c:
+        cmsgr_stream_close(slot.c)
+        live.streams -= 1
+    free(slot)
+
+
+@cython.final
+@cython.no_gc_clear
+cdef class Stream:
+    cdef StreamSlot *slot
+    cdef WorkerCore worker
+    cdef public object owner
+    cdef readonly int fd
+    cdef int generation
+    cdef cmsgr_stream_config config
+
+    def __cinit__(self, WorkerCore worker not None, int fd, owner, *, bint connecting, Limits limits=None,
+                  Throttle policy_messages=None, Throttle policy_bytes=None, Throttle dispatch_bytes=None):
+        worker.ensure_open()
+        worker.center.ensure_owner()
+        self.worker = worker
+        self.owner = owner
+        self.fd = fd
+        self.generation = current_generation
+        self.config.limits = (limits or Limits()).c
+        self.configure(policy_messages, policy_bytes, dispatch_bytes)
+        self.slot = <StreamSlot *>malloc(sizeof(StreamSlot))
+        if not self.slot:
+            raise MemoryError()
+        self.slot.c = NULL
+        self.slot.stream = <PyObject *>self
+        rc = cmsgr_stream_new(&self.slot.c, worker.c, fd, connecting, &self.config, self.slot)
+        if rc < 0:
+            free(self.slot)
+            self.slot = NULL
+            raise error_from_code(rc, what=f"stream of fd {fd}")
+        worker.slots.add(<uintptr_t>self.slot)
+        live.streams += 1
+
+    def __dealloc__(self):
+        if not self.slot:
+            return
+        if self.generation != current_generation:
+            # The parent shares the socket and its place in epoll: give up our copy of the fd and nothing else.
+            driver_close(self.fd)
+            return
+        self.worker.slots.discard(<uintptr_t>self.slot)
+        self.slot.stream = NULL
+        if self.worker.is_owner_or_free():
+            close_slot(self.slot)
+        elif cmsgr_center_post(self.worker.center.c, close_slot, self.slot) < 0:
+            self.worker.slots.add(<uintptr_t>self.slot)  # no memory for a post: closed with the worker
+        warn_unclosed("Stream", self.fd)
+
+    cdef void configure(self, Throttle policy_messages, Throttle policy_bytes, Throttle dispatch_bytes) noexcept:
+        self.config.policy_messages = NULL if policy_messages is None else policy_messages.c
+        self.config.policy_bytes = NULL if policy_bytes is None else policy_bytes.c
+        self.config.dispatch_bytes = NULL if dispatch_bytes is None else dispatch_bytes.c
+
+    cdef int ensure_open(self) except -1:
+        if self.generation != current_generation:
+            refuse_after_fork("Stream")
+        if not self.slot:
+            raise RuntimeError("this Stream is closed")
+        self.worker.center.ensure_owner()
+        return 0
+
+    def set_throttles(self, Throttle policy_messages, Throttle policy_bytes, Throttle dispatch_bytes):
+        self.ensure_open()
+        self.configure(policy_messages, policy_bytes, dispatch_bytes)
+        cmsgr_stream_set_throttles(self.slot.c, &self.config)
+
+    def set_revision(self, int revision):
+        self.ensure_open()
+        check_revision(revision)
+        cmsgr_stream_set_revision(self.slot.c, revision)
+
+    def set_mask(self, uint32_t received, uint32_t sent):
+        self.ensure_open()
+        cmsgr_stream_set_mask(self.slot.c, received, sent)
+
+    def send_bytes(self, data):
+        cdef Py_buffer view
+        self.ensure_open()
+        PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
+        try:
+            check(cmsgr_stream_send_bytes(self.slot.c, view.buf, view.len), "send_bytes")
+        finally:
+            PyBuffer_Release(&view)
+
+    def send_frame(self, int tag, payload):
+        cdef Py_buffer view
+        self.ensure_open()
+        PyObject_GetBuffer(payload, &view, PyBUF_SIMPLE)
+        try:
+            check(cmsgr_stream_send_frame(self.slot.c, tag, view.buf, view.len), f"send_frame {tag}")
+        finally:
+            PyBuffer_Release(&view)
+
+    def continue_(self):
+        self.ensure_open()
+        cmsgr_stream_continue(self.slot.c)
+
+    def start(self, Session session not None, *, bint lossless):
+        self.ensure_open()
+        session.ensure_open()
+        check(cmsgr_stream_start(self.slot.c, session.c, lossless), "start")
+
+    def try_send(self):
+        cdef ssize_t unsent
+        self.ensure_open()
+        unsent = cmsgr_stream_try_send(self.slot.c)
+        return unsent if unsent > 0 else 0  # an error surfaces as the fault, and only there
+
+    @property
+    def unsent_bytes(self):
+        self.ensure_open()
+        return cmsgr_stream_unsent_bytes(self.slot.c)
+
+    def fail(self):
+        self.ensure_open()
+        cmsgr_stream_fail(self.slot.c)
+
+    def close(self):
+        if not self.slot:
+            return
+        self.ensure_open()
+        self.end()
+
+    cdef int end(self) except -1:
+        cdef StreamSlot *slot = self.slot
+        self.slot = NULL
+        self.worker.slots.discard(<uintptr_t>slot)
+        close_slot(slot)
+        return 0
+
+    def __repr__(self):
+        return f"<Stream fd={self.fd}{'' if self.slot else ' closed'}>"
+
+
+cdef int driver_close(int fd) noexcept:
+    cdef const cmsgr_driver *driver = cmsgr_env_driver(ENV)
+    return driver.close(driver.ctx, fd)
+
+
+cdef void warn_unclosed(str what, int fd) noexcept:
+    try:
+        warnings.warn(f"unclosed {what} of fd {fd}", ResourceWarning, stacklevel=1)
+    except BaseException as exc:  # a filter made it an error, and nobody can catch it here
+        PyErr_WriteUnraisable(what)

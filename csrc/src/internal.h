@@ -1,0 +1,77 @@
+/*
+ * What every source of the library shares: the environment, memory, byte order. Names here begin with cmsgr__.
+ */
+#ifndef CMSGR_INTERNAL_H
+#define CMSGR_INTERNAL_H
+
+#include <stdint.h>
+#include <string.h>
+
+#include "cmsgr/cmsgr.h"
+
+typedef uint32_t (*cmsgr__crc32c_fn)(uint32_t crc, const void *data, size_t len_bytes);
+
+struct cmsgr_env {
+    cmsgr_allocator allocator;
+    cmsgr_driver driver;
+    cmsgr__crc32c_fn crc32c;
+    const char *crc32c_name;
+};
+
+/* Chosen once per env by what this CPU has (crc32c.c). */
+cmsgr__crc32c_fn cmsgr__crc32c_choose(const char **name);
+
+static inline void *cmsgr__alloc(const cmsgr_env *env, size_t len_bytes)
+{
+    return env->allocator.realloc(env->allocator.ctx, NULL, len_bytes);
+}
+
+/* Like cmsgr__alloc, zeroed. */
+static inline void *cmsgr__zalloc(const cmsgr_env *env, size_t len_bytes)
+{
+    void *block = cmsgr__alloc(env, len_bytes);
+
+    if (block)
+        memset(block, 0, len_bytes);
+    return block;
+}
+
+static inline void *cmsgr__realloc(const cmsgr_env *env, void *block, size_t len_bytes)
+{
+    return env->allocator.realloc(env->allocator.ctx, block, len_bytes);
+}
+
+/* NULL is fine. */
+static inline void cmsgr__free(const cmsgr_env *env, void *block)
+{
+    if (block)
+        env->allocator.free(env->allocator.ctx, block);
+}
+
+static inline int64_t cmsgr__now(const cmsgr_env *env)
+{
+    return env->driver.now_ns(env->driver.ctx);
+}
+
+/* The wire is little endian; these compile to plain loads and stores where the machine is too. */
+static inline uint16_t cmsgr__get16(const uint8_t *p) { return (uint16_t)(p[0] | p[1] << 8); }
+static inline uint32_t cmsgr__get32(const uint8_t *p)
+{
+    return (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
+}
+static inline uint64_t cmsgr__get64(const uint8_t *p) { return cmsgr__get32(p) | (uint64_t)cmsgr__get32(p + 4) << 32; }
+static inline void cmsgr__put16(uint8_t *p, uint16_t v) { p[0] = (uint8_t)v; p[1] = (uint8_t)(v >> 8); }
+static inline void cmsgr__put32(uint8_t *p, uint32_t v)
+{
+    p[0] = (uint8_t)v;
+    p[1] = (uint8_t)(v >> 8);
+    p[2] = (uint8_t)(v >> 16);
+    p[3] = (uint8_t)(v >> 24);
+}
+static inline void cmsgr__put64(uint8_t *p, uint64_t v)
+{
+    cmsgr__put32(p, (uint32_t)v);
+    cmsgr__put32(p + 4, (uint32_t)(v >> 32));
+}
+
+#endif

@@ -1,0 +1,36 @@
+/* A received message's inside: where its memory is and what it owes to the throttles. */
+#ifndef CMSGR_MSG_H
+#define CMSGR_MSG_H
+
+#include <stdatomic.h>
+
+#include "pool.h"
+
+enum {
+    /* Bodies up to this are received into the message's own pooled block; larger ones get memory of their own. */
+    CMSGR__SMALL_BODY = 16 * 1024,
+    /* A body's memory starts at this size and doubles with what has really arrived: a claimed length is only a claim. */
+    CMSGR__BODY_STEP = 1024 * 1024,
+    /* The body begins 7 bytes into aligned memory, so that the front behind a 41-byte header is aligned to 8. */
+    CMSGR__BODY_SKEW = 7
+};
+
+typedef struct cmsgr__msg {
+    cmsgr_msg pub; /* first: what the user sees */
+    cmsgr_item item;
+    atomic_int refs;
+    atomic_int undispatched; /* 1 while the dispatch throttle's amount is out */
+    cmsgr_throttle *policy_messages, *policy_bytes, *dispatch_bytes; /* references; NULL where nothing was taken */
+    int64_t cost; /* front + middle + data */
+    uint8_t *body;
+    size_t body_cap;
+    uint8_t *large; /* the body's own memory, or NULL */
+    const cmsgr_env *env;
+} cmsgr__msg;
+
+/* One reference, no claims, room for min(body_len, CMSGR__BODY_STEP) bytes of body. NULL when out of memory. */
+cmsgr__msg *cmsgr__msg_new(const cmsgr_env *env, cmsgr__pool *pool, size_t body_len);
+/* Makes room for more of the body, which may move: 0 or -ENOMEM. */
+int cmsgr__msg_grow(cmsgr__msg *msg, size_t body_len);
+
+#endif
