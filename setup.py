@@ -19,6 +19,7 @@ from typing import Any
 from setuptools import Extension, setup
 from setuptools.command.build_clib import build_clib
 from setuptools.command.build_ext import build_ext
+from setuptools.modified import newer_group
 
 
 def files(root: str, *patterns: str) -> list[str]:
@@ -42,7 +43,7 @@ EXTENSIONS = {
 
 def switched_flags(environ: os._Environ[str]) -> tuple[list[str], list[str]]:
     """Flags for the compiler and for the linker. They come after Python's own, so they win."""
-    compiler = ["-O3", "-std=c11", "-fvisibility=hidden", "-pthread"]
+    compiler = ["-O3", "-std=c11", "-D_GNU_SOURCE", "-fvisibility=hidden", "-pthread"]
     linker = ["-pthread"]
     if environ.get("CEPH_MSGR_DEBUG"):
         compiler += ["-O0", "-g3", "-UNDEBUG"]
@@ -110,6 +111,11 @@ class BuildExtensions(build_ext):
         bare = Extension(ext.name, ext.sources, include_dirs=ext.include_dirs)
         [generated] = cythonize([bare], build_dir="build/cython", language_level=3, quiet=True)
         ext.sources = generated.sources
+        objects = self.compiler.object_filenames(ext.sources, output_dir=self.build_temp)
+        if not newer_group([*ext.sources, *CORE_HEADERS, str(RECIPE)], objects[0]):
+            # Only the archive is new. Linking takes a moment, compiling generated C the better part of a minute.
+            ext.sources, ext.extra_objects = [], objects
+        self.compiler.force = True  # once `depends` has called for it, link, even if no object is newer
         super().build_extension(ext)
 
 

@@ -1,8 +1,8 @@
 """Counters of workers, throttles and dispatch queues, under the names Ceph's perf counters have.
 
-A ``PerfCounters`` is one group. It holds what Python counts, and reads what C counts (``read``) only when asked for a snapshot: the
-data plane never pays for being measured. ``snapshot()`` is shaped like Ceph's ``perf dump``, ``render_prometheus()`` is
-the text format of Prometheus.
+A ``PerfCounters`` is one group. It holds what Python counts, and reads what C counts (``read``) only when asked for a
+snapshot: the data plane never pays for being measured. ``snapshot()`` is shaped like Ceph's ``perf dump``,
+``render_prometheus()`` is the text format of Prometheus.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import NamedTuple
 
 from ceph_msgr._core import Throttle
 
@@ -37,7 +36,8 @@ class Kind(Enum):
     AVERAGE = "average"
 
 
-class Average(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Average:
     count: int
     sum_ns: int
 
@@ -57,9 +57,9 @@ class Metric:
 class PerfCounters:
     """One group of metrics, such as those of one worker. Any thread.
 
-    ``name`` is the group's name in ``snapshot()``; in Prometheus' text the groups are told apart by ``labels`` and each metric
-    is called ``prefix`` + its name. ``read`` supplies the values that are counted elsewhere. A metric nobody ever
-    supplied or counted appears as 0, except an average, which is left out.
+    ``name`` is the group's name in ``snapshot()``; in Prometheus' text the groups are told apart by ``labels`` and
+    each metric is called ``prefix`` + its name. ``read`` supplies the values that are counted elsewhere. A metric
+    nobody ever supplied or counted appears as 0, except an average, which is left out.
     """
 
     def __init__(

@@ -80,12 +80,12 @@ static uint64_t listen_to(struct client *client) {
 }
 
 struct floor_result floor_drive(const struct floor_options *options) {
-    struct client *client = floor_alloc(sizeof *client);
+    struct client *client = floor_alloc(sizeof *client, 0);
     client->options = options;
-    client->ring = floor_alloc(options->in_flight * options->request_bytes);
-    client->sent_ns = floor_alloc(options->in_flight * sizeof *client->sent_ns);
+    client->ring = floor_alloc(options->in_flight * options->request_bytes, options->offset_bytes);
+    client->sent_ns = floor_alloc(options->in_flight * sizeof *client->sent_ns, 0);
     client->in_bytes = options->reply_bytes > 256u * 1024u ? options->reply_bytes : 256u * 1024u;
-    client->in = floor_alloc(client->in_bytes);
+    client->in = floor_alloc(client->in_bytes, options->offset_bytes);
     floor_wire_init(&client->wire, dial(options->port), true, options->poll_ns);
 
     uint64_t cpu_ns = floor_cpu_ns(), started_ns = floor_now_ns(), now_ns = started_ns;
@@ -108,9 +108,5 @@ struct floor_result floor_drive(const struct floor_options *options) {
                     .p999_us = histogram_us(histogram, 0.999),
                     .max_us = (double)histogram->max_ns / 1000.0}};
     floor_wire_close(&client->wire);
-    free(client->in);
-    free(client->sent_ns);
-    free(client->ring);
-    free(client);
     return result;
 }

@@ -24,6 +24,7 @@ static const char usage[] =
     "  --in-flight N          requests outstanding at any time (32)\n"
     "  --seconds S            (5)\n"
     "  --poll-us N            look for events so long before sleeping (0)\n"
+    "  --offset BYTES         of all buffers from a page boundary, below 4096 (0; malloc gives large buffers 16)\n"
     "  --port P               (chosen by the kernel)\n";
 
 static _Noreturn void usage_error(const char *what, const char *value) {
@@ -48,12 +49,12 @@ static double positive_seconds(const char *text) {
 }
 
 static void parse(int argc, char **argv, struct floor_options *options) {
-    enum { ECHO = 1, PERF, REQUEST, REPLY, IN_FLIGHT, SECONDS, POLL, PORT, HELP };
+    enum { ECHO = 1, PERF, REQUEST, REPLY, IN_FLIGHT, SECONDS, POLL, OFFSET, PORT, HELP };
     static const struct option names[] = {
         {"echo", 1, 0, ECHO},           {"perf", 1, 0, PERF},       {"request-bytes", 1, 0, REQUEST},
         {"reply-bytes", 1, 0, REPLY},   {"seconds", 1, 0, SECONDS}, {"in-flight", 1, 0, IN_FLIGHT},
         {"poll-us", 1, 0, POLL},        {"port", 1, 0, PORT},       {"help", 0, 0, HELP},
-        {0, 0, 0, 0},
+        {"offset", 1, 0, OFFSET},       {0, 0, 0, 0},
     };
     const uint64_t size_limit = 64u << 20;
     int option;
@@ -66,6 +67,7 @@ static void parse(int argc, char **argv, struct floor_options *options) {
         case IN_FLIGHT: options->in_flight = (uint32_t)number(optarg, 1, 65536); break;
         case SECONDS: options->seconds = positive_seconds(optarg); break;
         case POLL: options->poll_ns = number(optarg, 0, 1000000) * 1000u; break;
+        case OFFSET: options->offset_bytes = number(optarg, 0, 4095); break;
         case PORT: options->port = (uint16_t)number(optarg, 1, 65535); break;
         case HELP: fputs(usage, stdout); exit(0);
         default: exit(2);
@@ -91,9 +93,9 @@ static void print_result(const struct floor_options *options, const struct floor
     printf("\"cpu_us_per_op\": {\"client\": %.3f", cpu_us_per_op(result->cost));
     if (server)
         printf(", \"server\": %.3f", cpu_us_per_op(*server));
-    printf("}, \"request_bytes\": %zu, \"reply_bytes\": %zu, \"in_flight\": %u, \"poll_us\": %llu}\n",
+    printf("}, \"request_bytes\": %zu, \"reply_bytes\": %zu, \"in_flight\": %u, \"poll_us\": %llu, \"offset\": %zu}\n",
            options->request_bytes, options->reply_bytes, options->in_flight,
-           (unsigned long long)options->poll_ns / 1000u);
+           (unsigned long long)options->poll_ns / 1000u, options->offset_bytes);
 }
 
 static void run_pair(struct floor_options *options) {

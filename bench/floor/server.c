@@ -4,7 +4,6 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -31,8 +30,8 @@ struct floor_cost floor_serve(int listener, const struct floor_options *options)
     const bool echo = request_bytes == reply_bytes; /* then the requests are the answers, where they lie */
     const size_t copied = request_bytes < reply_bytes ? request_bytes : reply_bytes;
 
-    char *in = floor_alloc(room);
-    char *out = echo ? in : floor_alloc(room / request_bytes * reply_bytes);
+    char *in = floor_alloc(room, options->offset_bytes);
+    char *out = echo ? in : floor_alloc(room / request_bytes * reply_bytes, options->offset_bytes);
     size_t have = 0;                 /* bytes in `in` */
     size_t unsent = 0, position = 0; /* bytes in `out`, from `position` on */
 
@@ -74,8 +73,5 @@ struct floor_cost floor_serve(int listener, const struct floor_options *options)
     }
     cost.cpu_ns = floor_cpu_ns() - cost.cpu_ns;
     floor_wire_close(&wire);
-    if (!echo)
-        free(out);
-    free(in);
     return cost;
 }

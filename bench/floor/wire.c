@@ -39,11 +39,12 @@ void floor_die(const char *what) {
     exit(1);
 }
 
-void *floor_alloc(size_t bytes) {
-    void *memory = aligned_alloc(PAGE_BYTES, (bytes + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES);
+void *floor_alloc(size_t bytes, size_t offset_bytes) {
+    size_t pages = (offset_bytes + bytes + PAGE_BYTES - 1) / PAGE_BYTES;
+    char *memory = aligned_alloc(PAGE_BYTES, pages * PAGE_BYTES);
     if (!memory)
         floor_die("aligned_alloc");
-    return memset(memory, 0, bytes);
+    return memset(memory + offset_bytes, 0, bytes);
 }
 
 void floor_wire_init(struct floor_wire *wire, int fd, bool reads_while_unsent, uint64_t poll_ns) {

@@ -16,6 +16,8 @@ cdef class Message:
     cdef int generation
     cdef object __weakref__
 
+    # Makes it a received message; takes over one reference to msg.
+    cdef void attach(self, const cmsgr_msg *msg) noexcept
     cpdef encode_payload(self, uint64_t features)
     cpdef decode_payload(self)
     # The front's bytes; `owner` must live as long as they are looked at.

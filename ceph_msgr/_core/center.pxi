@@ -19,19 +19,22 @@ cdef int wait_center(void *center, int64_t max_wait_ns) noexcept nogil:
 
 
 cdef int wait_sliced(wait_fn wait, void *obj, int64_t max_wait_ns) except? -1:
-    # Waits without the interpreter lock. 1 something to do, 0 the time passed, < 0 an error of C or an exception.
-    cdef bint sliced = (max_wait_ns < 0 or max_wait_ns > SIGNAL_SLICE_NS) and PyThread_get_thread_ident() == main_thread
-    cdef int64_t part
+    # Waits without the interpreter lock. 1 something to do, 0 the time passed or a wakeup, < 0 an error of C.
+    cdef bint in_main = PyThread_get_thread_ident() == main_thread
+    cdef int64_t end_ns
     cdef int rc
-    while True:
-        part = SIGNAL_SLICE_NS if sliced and (max_wait_ns < 0 or max_wait_ns > SIGNAL_SLICE_NS) else max_wait_ns
+    while in_main and (max_wait_ns < 0 or max_wait_ns > SIGNAL_SLICE_NS):
+        end_ns = cmsgr_env_now_ns(ENV) + SIGNAL_SLICE_NS
         with nogil:
-            rc = wait(obj, part)
-        if rc or part == max_wait_ns:
-            return rc
+            rc = wait(obj, SIGNAL_SLICE_NS)
         PyErr_CheckSignals()
+        if rc or cmsgr_env_now_ns(ENV) < end_ns:  # early without anything to do: somebody called wakeup()
+            return rc
         if max_wait_ns > 0:
-            max_wait_ns -= part
+            max_wait_ns -= SIGNAL_SLICE_NS
+    with nogil:
+        rc = wait(obj, max_wait_ns)
+    return rc
 
 
 # ---- trampolines: each is called while we hold the interpreter lock ----
@@ -98,6 +101,7 @@ cdef class Submission:
             self.done.release()
 
 
+@cython.no_gc_clear
 cdef class EventCenter:
     cdef cmsgr_center *c
     # The worker frees its own center.

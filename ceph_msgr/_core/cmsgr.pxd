@@ -20,6 +20,12 @@ cdef extern from "<sys/socket.h>" nogil:
         sa_family_t ss_family
 
 
+# Apart, because ours run under the interpreter lock.
+cdef extern from "cmsgr/cmsgr.h":
+    ctypedef void (*cmsgr_file_fn)(void *arg, int fd, int mask) noexcept
+    ctypedef void (*cmsgr_fn)(void *arg) noexcept
+
+
 cdef extern from "cmsgr/cmsgr.h" nogil:
     # ---- errors ----
 
@@ -135,8 +141,6 @@ cdef extern from "cmsgr/cmsgr.h" nogil:
 
     ctypedef struct cmsgr_center:
         pass
-    ctypedef void (*cmsgr_file_fn)(void *arg, int fd, int mask) noexcept
-    ctypedef void (*cmsgr_fn)(void *arg) noexcept
 
     enum:
         CMSGR_PHASE_USER
@@ -252,6 +256,7 @@ cdef extern from "cmsgr/cmsgr.h" nogil:
     void cmsgr_session_requeue(cmsgr_session *session)
     void cmsgr_session_drop_acked(cmsgr_session *session, uint64_t seq)
     void cmsgr_session_reset(cmsgr_session *session, int drop_queue)
+    int cmsgr_session_move(cmsgr_session *session, cmsgr_worker *worker)
     void cmsgr_session_close(cmsgr_session *session)
 
     ctypedef struct cmsgr_session_info:

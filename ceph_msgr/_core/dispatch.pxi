@@ -36,7 +36,7 @@ cdef class DispatchTable:
     cdef Route route(self, unsigned type):
         cdef object known
         if type < INDEXED_TYPES:
-            known = <object>PyList_GET_ITEM(self.indexed, type)
+            known = self.indexed[type]
         else:
             known = self.others.get(type)
         return <Route>known if known is not None else self.make_route(type)

@@ -113,7 +113,9 @@ cdef class FrameParser:
 
     def __cinit__(self, int revision=1, *, Limits limits=None):
         check_revision(revision)
-        check(cmsgr_parser_new(&self.c, ENV, revision, &(limits or Limits()).c), "FrameParser")
+        if limits is None:
+            limits = Limits()
+        check(cmsgr_parser_new(&self.c, ENV, revision, &limits.c), "FrameParser")
         live.parsers += 1
 
     def __dealloc__(self):

@@ -59,10 +59,11 @@ cdef object require_buffer(value, str name):
     return value
 
 
-cdef uint16_t require_u16(int64_t value, str name) except? 0xFFFF:
-    if not 0 <= value <= 0xFFFF:
-        raise ValueError(f"{name} {value} is not within 0..65535")
-    return <uint16_t>value
+cdef uint16_t require_u16(value, str name) except? 0xFFFF:
+    try:
+        return value
+    except OverflowError:
+        raise ValueError(f"{name} {value} is not within 0..65535") from None
 
 
 cdef uint64_t require_u64(value, str name) except? 0xFFFFFFFFFFFFFFFF:
@@ -84,9 +85,10 @@ cdef int flags_of(cls) except -1:
     flags = class_flags.get(cls)
     if flags is None:
         flags = 0
-        if cls.encode_payload is not Message.encode_payload:
+        base = <object>Message  # as an object: else Cython would take its C methods
+        if cls.encode_payload is not base.encode_payload:
             flags |= ENCODES
-        if cls.decode_payload is not Message.decode_payload:
+        if cls.decode_payload is not base.decode_payload:
             flags |= DECODES
         class_flags[cls] = flags
     return flags
@@ -94,8 +96,8 @@ cdef int flags_of(cls) except -1:
 
 @cython.freelist(256)
 cdef class Message:
-    def __init__(self, int64_t type, front=b"", middle=b"", data=b"", *, int64_t priority=PRIO_DEFAULT, tid=0,
-                 int64_t version=1, int64_t compat_version=1):
+    def __init__(self, type, front=b"", middle=b"", data=b"", *, priority=PRIO_DEFAULT, tid=0, version=1,
+                 compat_version=1):
         self.header.type = require_u16(type, "type")
         self.header.priority = require_u16(priority, "priority")
         self.header.tid = require_u64(tid, "tid")
@@ -106,8 +108,8 @@ cdef class Message:
         self.data_segment = require_buffer(data, "data")
 
     @classmethod
-    def from_segments(cls, int64_t type, front=b"", middle=b"", data=b"", *, int64_t priority=PRIO_DEFAULT, tid=0,
-                      int64_t version=1, int64_t compat_version=1):
+    def from_segments(cls, type, front=b"", middle=b"", data=b"", *, priority=PRIO_DEFAULT, tid=0, version=1,
+                      compat_version=1):
         cdef Message self = new_without_init(cls, NO_ARGS)
         Message.__init__(self, type, front, middle, data, priority=priority, tid=tid, version=version,
                          compat_version=compat_version)
@@ -119,7 +121,6 @@ cdef class Message:
             cmsgr_msg_unref(self.msg)
             live.messages -= 1
 
-    # Takes over one reference to msg.
     cdef void attach(self, const cmsgr_msg *msg) noexcept:
         self.header = msg.header
         self.msg = msg
@@ -144,7 +145,7 @@ cdef class Message:
         return self.header.priority
 
     @priority.setter
-    def priority(self, int64_t priority):
+    def priority(self, priority):
         self.header.priority = require_u16(priority, "priority")
 
     @property
@@ -152,7 +153,7 @@ cdef class Message:
         return self.header.version
 
     @version.setter
-    def version(self, int64_t version):
+    def version(self, version):
         self.header.version = require_u16(version, "version")
 
     @property
@@ -160,7 +161,7 @@ cdef class Message:
         return self.header.compat_version
 
     @compat_version.setter
-    def compat_version(self, int64_t compat_version):
+    def compat_version(self, compat_version):
         self.header.compat_version = require_u16(compat_version, "compat_version")
 
     @property
@@ -211,6 +212,15 @@ cdef class Message:
     cpdef decode_payload(self):
         return None
 
+    def encoded(self, uint64_t features):
+        cdef Message plain = Message.__new__(Message)
+        plain.front_segment = require_buffer(self.encode_payload(features), "front")
+        plain.middle_segment = self.middle
+        plain.data_segment = self.data
+        plain.header = self.header
+        plain.header.seq = 0
+        return plain
+
     cdef object borrow_front(self, cmsgr_span *front):
         cdef const Py_buffer *view
         if self.msg and (self.front_segment is None or is_lent_by_c(self.front_segment)):
@@ -233,7 +243,7 @@ cdef class Message:
                 cmsgr_msg_dispatched(self.msg)
 
     def __repr__(self):
-        return (f"<{type(self).__name__} type={self.header.type} tid={self.header.tid} seq={self.header.seq} "
+        return (f"<{self.__class__.__name__} type={self.header.type} tid={self.header.tid} seq={self.header.seq} "
                 f"segments={memoryview(self.front).nbytes}+{memoryview(self.middle).nbytes}"
                 f"+{memoryview(self.data).nbytes}>")
 
@@ -249,7 +259,7 @@ cdef bint is_lent_by_c(value) noexcept:
     cdef PyObject *base
     if type(value) is not memoryview:
         return False
-    base = PyMemoryView_GET_BASE(value)
+    base = <PyObject *>PyMemoryView_GET_BASE(value)
     return base != NULL and type(<object>base) is SegmentMemory
 
 
@@ -272,7 +282,7 @@ cdef int fill_segment(cmsgr_entry *entry, int index, value, bint borrow) except 
         if borrow or type(value) is not memoryview:
             value = PyMemoryView_FromObject(value)
         view = PyMemoryView_GET_BUFFER(value)
-        base = PyMemoryView_GET_BASE(value)
+        base = <PyObject *>PyMemoryView_GET_BASE(value)
         if not PyBuffer_IsContiguous(view, b"C"):
             borrow_bytes(entry, index, PyBytes_FromObject(value))
         elif borrow or (base and (type(<object>base) is bytes or type(<object>base) is SegmentMemory)):

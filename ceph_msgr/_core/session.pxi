@@ -55,7 +55,7 @@ cdef class Session:
 
     def send(self, Message message not None, *, bint borrow=False):
         cdef cmsgr_entry *entry
-        cdef uint64_t features
+        cdef uint64_t features, current
         cdef int rc
         if self.generation != current_generation:
             refuse_after_fork("Session")
@@ -67,10 +67,15 @@ cdef class Session:
         features = CMSGR_FEATURES_ANY
         if encodes:
             features = cmsgr_session_features(self.c)
-            if features:
-                front, features = self.encode(message, features)
-                if self.is_closed:  # encode_payload let go of the interpreter lock
+            while features:
+                front = message.encode_payload(features)
+                if self.is_closed:
                     return False
+                # encode_payload may have let other threads run; between here and the queueing nobody does.
+                current = cmsgr_session_features(self.c)
+                if current == features:
+                    break
+                features = current
         entry = new_entry(message)
         try:
             entry.features = features
@@ -92,16 +97,6 @@ cdef class Session:
             raise
         free_entry(entry)
         return False
-
-    # Again, if the features changed under it: nothing can change them between this return and the queueing.
-    cdef tuple encode(self, Message message, uint64_t features):
-        while True:
-            front = message.encode_payload(features)
-            if self.is_closed:
-                return front, features
-            if cmsgr_session_features(self.c) == features:
-                return front, features
-            features = cmsgr_session_features(self.c)
 
     cdef int raise_full(self, const cmsgr_entry *entry) except -1:
         cdef cmsgr_session_info info
@@ -220,9 +215,19 @@ cdef class Session:
         self.ensure_owner()
         cmsgr_session_reset(self.c, drop_queue)
 
+    def move(self, WorkerCore worker not None):
+        self.ensure_owner()
+        worker.ensure_open()
+        check(cmsgr_session_move(self.c, worker.c), "move")
+        self.worker.sessions.discard(<uintptr_t><void *>self)
+        self.worker = worker
+        worker.sessions.add(<uintptr_t><void *>self)
+
+    # Any thread: from here on nothing is accepted for sending, and nothing that was received is delivered.
+    def mute(self):
+        self.is_closed = True
+
     def close(self):
-        if self.is_closed:
-            return
         self.ensure_owner()
         self.is_closed = True
         cmsgr_session_close(self.c)

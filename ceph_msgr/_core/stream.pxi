@@ -3,16 +3,22 @@
 # C's way back to the Stream. It has a life of its own: a Stream that ends on a foreign thread can only post the end of its C
 # half, and until that runs items may still name it.
 cdef struct StreamSlot:
-    cmsgr_stream *c
-    PyObject *stream  # NULL: nobody listens any more
+    cmsgr_stream *c     # NULL: closed, because its worker ended first
+    PyObject *stream    # NULL: nobody listens any more
+    PyObject *worker    # lists this slot as long as c is not NULL
 
 
-cdef void close_slot(void *arg) noexcept:
-    cdef StreamSlot *slot = <StreamSlot *>arg
+cdef void close_slot(StreamSlot *slot) noexcept:
     if slot.c:
+        (<WorkerCore>slot.worker).slots.discard(<uintptr_t>slot)
         cmsgr_stream_close(slot.c)
+        slot.c = NULL
         live.streams -= 1
-    free(slot)
+
+
+cdef void on_end_posted(void *arg) noexcept:
+    close_slot(<StreamSlot *>arg)
+    free(arg)
 
 
 @cython.final
@@ -27,19 +33,23 @@ cdef class Stream:
 
     def __cinit__(self, WorkerCore worker not None, int fd, owner, *, bint connecting, Limits limits=None,
                   Throttle policy_messages=None, Throttle policy_bytes=None, Throttle dispatch_bytes=None):
+        cdef int rc
         worker.ensure_open()
         worker.center.ensure_owner()
         self.worker = worker
         self.owner = owner
         self.fd = fd
         self.generation = current_generation
-        self.config.limits = (limits or Limits()).c
+        if limits is None:
+            limits = Limits()
+        self.config.limits = limits.c
         self.configure(policy_messages, policy_bytes, dispatch_bytes)
         self.slot = <StreamSlot *>malloc(sizeof(StreamSlot))
         if not self.slot:
             raise MemoryError()
         self.slot.c = NULL
         self.slot.stream = <PyObject *>self
+        self.slot.worker = <PyObject *>worker
         rc = cmsgr_stream_new(&self.slot.c, worker.c, fd, connecting, &self.config, self.slot)
         if rc < 0:
             free(self.slot)
@@ -55,12 +65,13 @@ cdef class Stream:
             # The parent shares the socket and its place in epoll: give up our copy of the fd and nothing else.
             driver_close(self.fd)
             return
-        self.worker.slots.discard(<uintptr_t>self.slot)
         self.slot.stream = NULL
         if self.worker.is_owner_or_free():
             close_slot(self.slot)
-        elif cmsgr_center_post(self.worker.center.c, close_slot, self.slot) < 0:
-            self.worker.slots.add(<uintptr_t>self.slot)  # no memory for a post: closed with the worker
+            free(self.slot)
+        else:
+            # If there is no memory for the post, the worker's end closes it.
+            cmsgr_center_post(self.worker.center.c, on_end_posted, self.slot)
         warn_unclosed("Stream", self.fd)
 
     cdef void configure(self, Throttle policy_messages, Throttle policy_bytes, Throttle dispatch_bytes) noexcept:
@@ -139,10 +150,9 @@ cdef class Stream:
         self.end()
 
     cdef int end(self) except -1:
-        cdef StreamSlot *slot = self.slot
+        close_slot(self.slot)
+        free(self.slot)
         self.slot = NULL
-        self.worker.slots.discard(<uintptr_t>slot)
-        close_slot(slot)
         return 0
 
     def __repr__(self):
@@ -157,5 +167,5 @@ cdef int driver_close(int fd) noexcept:
 cdef void warn_unclosed(str what, int fd) noexcept:
     try:
         warnings.warn(f"unclosed {what} of fd {fd}", ResourceWarning, stacklevel=1)
-    except BaseException as exc:  # a filter made it an error, and nobody can catch it here
+    except BaseException:  # a filter made it an error, and nobody can catch it here
         PyErr_WriteUnraisable(what)

@@ -116,7 +116,7 @@ cdef class WorkerCore:
             elif kind == CMSGR_ITEM_DRAINED:
                 owner._on_drained()
         except BaseException as exc:
-            report(exc, f"{owner!r}, on item {kind}")
+            report(exc, f"the event handler of a {type(owner).__name__}")
 
     def stats(self):
         cdef cmsgr_worker_stats stats
@@ -136,6 +136,14 @@ cdef class WorkerCore:
             raise RuntimeError("a WorkerCore cannot be closed from inside its own turn")
         self.end()
 
+    cdef void drop_items(self) noexcept:
+        cdef cmsgr_item *item = cmsgr_worker_take_item(self.c)
+        while item:
+            if item.kind == CMSGR_ITEM_MESSAGE:
+                cmsgr_msg_dispatched(item.msg)
+                cmsgr_msg_unref(item.msg)
+            item = cmsgr_worker_take_item(self.c)
+
     cdef int end(self) except -1:
         cdef StreamSlot *slot
         cdef Session session
@@ -144,14 +152,14 @@ cdef class WorkerCore:
             if slot.stream:
                 (<Stream>slot.stream).end()
             else:
-                self.slots.discard(address)
-                close_slot(slot)
+                close_slot(slot)  # the post that is under way frees it
         for address in list(self.sessions):
             session = <Session><PyObject *><uintptr_t>address
             session.is_closed = True
             cmsgr_session_close(session.c)
             session.let_go()
-        self.drain_posts()
+        cmsgr_center_wait(self.center.c, 0)  # what was under way inside C may still turn into garbage
+        self.drop_items()
         free_entries(cmsgr_worker_take_garbage(self.c))
         self.center.end()
         cmsgr_worker_free(self.c)

@@ -1,1 +1,2 @@
-"""From received messages to the user's callbacks: the dispatcher interface, the chain of dispatchers, the queues before it."""
+"""From received messages to the user's callbacks: the dispatcher interface, the chain of dispatchers, the queues
+before it."""

@@ -1,8 +1,9 @@
 """``Dispatcher``, which users write, and ``DispatcherChain``, which calls them.
 
-Every callback is called through the chain and nowhere else, with one exception: fast dispatch and preprocessing are called by the
-compiled core, which takes the callables from ``resolve()`` and hands what they raise to ``callback_failed()``. So there
-is one place where a callback's exception ends: it is logged and counted, and the thread goes on.
+Every callback is called through the chain and nowhere else, with one exception: fast dispatch and preprocessing are
+called by the compiled core, which takes the callables from ``resolve()`` and hands what they raise to
+``callback_failed()``. So there is one place where a callback's exception ends: it is logged and counted, and the
+thread goes on.
 """
 
 from __future__ import annotations
@@ -27,22 +28,24 @@ _log = get_logger("dispatch")
 
 #: A public connection. Not typed further: this room does not import the one that defines it.
 Connection = Any
+MessageCallback = Callable[["Message"], object]
 
 
 class Dispatcher:
     """What a messenger calls when something happens. Derive from it and override what you need.
 
-    Threads. *Queued* callbacks run on the messenger's one dispatch thread, one after the other; one that blocks delays the
-    queued callbacks of this messenger, and finally, through the dispatch throttle, the reading of all its connections.
-    *Fast* callbacks run on the connection's worker thread (on the local thread for the loopback connection); one that blocks
-    stalls every connection of that worker. Fast and queued callbacks may run at the same time.
+    Threads. *Queued* callbacks run on the messenger's one dispatch thread, one after the other; one that blocks delays
+    the queued callbacks of this messenger, and finally, through the dispatch throttle, the reading of all its
+    connections. *Fast* callbacks run on the connection's worker thread (on the local thread for the loopback
+    connection); one that blocks stalls every connection of that worker. Fast and queued callbacks may run at the same
+    time.
 
     Freedom. No lock is held around a callback: sending, ``mark_down`` and ``connect_to`` are legal in all of them.
 
     Order. The fast connect or accept of a connection precedes its messages; the queued one may come later than messages
-    that are dispatched fast. Messages of one connection reach ``ms_fast_preprocess`` and ``ms_fast_dispatch`` in the order
-    they were sent, and ``ms_dispatch`` in that order among equal priorities. After ``ms_handle_reset`` at most one
-    message that was already under way may still come.
+    that are dispatched fast. Messages of one connection reach ``ms_fast_preprocess`` and ``ms_fast_dispatch`` in the
+    order they were sent, and ``ms_dispatch`` in that order among equal priorities. After ``ms_handle_reset`` at most
+    one message that was already under way may still come.
 
     Exceptions are logged and counted; the message counts as handled. They never end a thread or a connection.
     """
@@ -69,8 +72,10 @@ class Dispatcher:
         """Fast. Sees every message, also those that will be queued, before the choice between fast and queued."""
 
     def ms_fast_dispatch(self, message: Message) -> None:
-        """Fast. A message of a type this dispatcher claimed. The first claimant of the chain gets it, and nobody else."""
-        raise NotImplementedError(f"{type(self).__name__} claims message type {message.type} but has no ms_fast_dispatch")
+        """Fast. A message of a type this dispatcher claimed. The first claimant of the chain gets it, and nobody
+        else."""
+        name = type(self).__name__
+        raise NotImplementedError(f"{name} claims message type {message.type} but has no ms_fast_dispatch")
 
     def ms_dispatch(self, message: Message) -> bool:
         """Queued. Any other message. True: handled; False: not mine, ask the next dispatcher of the chain."""
@@ -79,7 +84,8 @@ class Dispatcher:
     # ---- connections ----
 
     def ms_handle_fast_connect(self, connection: Connection) -> None:
-        """Fast. A connection we dialed is established, or is up again after a fault. Also for the loopback connection."""
+        """Fast. A connection we dialed is established, or is up again after a fault. Also for the loopback
+        connection."""
 
     def ms_handle_fast_accept(self, connection: Connection) -> None:
         """Fast. A connection the peer dialed is about to be established, or to be up again."""
@@ -99,8 +105,8 @@ class Dispatcher:
         return False
 
     def ms_handle_remote_reset(self, connection: Connection) -> None:
-        """Queued. The peer has lost or dropped the session: messages under way are lost in both directions, and what you know
-        about the session is void. The connection goes on and may be used at once."""
+        """Queued. The peer has lost or dropped the session: messages under way are lost in both directions, and what
+        you know about the session is void. The connection goes on and may be used at once."""
 
     def ms_handle_refused(self, connection: Connection) -> bool:
         """Queued. A dial met a closed port. For information: dialing goes on. True ends the round through the chain."""
@@ -172,7 +178,7 @@ class DispatcherChain:
 
     # ---- messages ----
 
-    def resolve(self, message_type: int) -> tuple[tuple[Callable[[Message], object], ...], Callable[[Message], object] | None]:
+    def resolve(self, message_type: int) -> tuple[tuple[MessageCallback, ...], MessageCallback | None]:
         """Where messages of this type go: the preprocessors that are not the default one, and the first fast claimant's
         ``ms_fast_dispatch`` (None: the queue). For ``DispatchTable``, which keeps the answer."""
         fast = [link.dispatcher for link in self._links if link.is_fast]

@@ -76,13 +76,15 @@ class LocalDelivery:
             self._thread = self._start_thread("ms_local", self._run)
 
     def shutdown(self) -> None:
-        """Marks the end and returns at once; what was not delivered yet is dropped. Idempotent; legal inside callbacks."""
+        """Marks the end and returns at once; what was not delivered yet is dropped. Idempotent; legal inside
+        callbacks."""
         if not self._stopping:
             self._stopping = True
             self._queue.put(None)
 
     def wait(self) -> None:
-        """After ``shutdown()``: returns when the thread has ended. ``RuntimeError`` on that thread, or without shutdown."""
+        """After ``shutdown()``: returns when the thread has ended. ``RuntimeError`` on that thread, or without
+        shutdown."""
         if self.in_thread():
             raise RuntimeError("wait() on the local delivery thread would wait for itself")
         if not self._stopping:

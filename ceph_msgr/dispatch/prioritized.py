@@ -40,7 +40,8 @@ class PrioritizedQueue(Generic[T]):
     """A queue with two halves, the strict one always first. Classes share a priority fairly; a class is a connection.
 
     - *Strict*: always the highest priority there is.
-    - *Tokens*: among the priorities that own more tokens than their first item costs, the lowest one pays and is served, so
+    - *Tokens*: among the priorities that own more tokens than their first item costs, the lowest one pays and is
+    served, so
       that none starves; if none can pay, the highest one is served for nothing. Whenever an item is served, its cost is
       handed out as tokens to all priorities, in proportion to their number, up to ``max_tokens`` each.
 

@@ -36,15 +36,15 @@ class _Entry(NamedTuple):
 class DispatchQueue:
     """Delivers queued messages and events to the chain of dispatchers, one at a time.
 
-    Order: events first, then messages of priority 64 and above strictly by priority, then the rest by tokens. Connections of
-    one priority take turns; what one connection sent with one priority stays in order.
+    Order: events first, then messages of priority 64 and above strictly by priority, then the rest by tokens.
+    Connections of one priority take turns; what one connection sent with one priority stays in order.
 
-    Anything may be queued before ``start()``; it waits. ``shutdown()`` ends it: queued messages are dropped, queued events
-    are still delivered, and what comes afterwards is dropped. After ``wait()`` the queue may be started again.
+    Anything may be queued before ``start()``; it waits. ``shutdown()`` ends it: queued messages are dropped, queued
+    events are still delivered, and what comes afterwards is dropped. After ``wait()`` the queue may be started again.
 
     Every method may be called from any thread except where it says otherwise. No lock is held while a callback runs.
-    ``clock`` returns monotonic nanoseconds. With a ``start_thread`` that starts none (see ``ThreadStarter``), the caller
-    empties the queue with ``step()``.
+    ``clock`` returns monotonic nanoseconds. With a ``start_thread`` that starts none (see ``ThreadStarter``), the
+    caller empties the queue with ``step()``.
     """
 
     def __init__(
@@ -145,7 +145,8 @@ class DispatchQueue:
         self._thread_id = threading.get_ident()
         while self._wait_for_work():
             try:
-                # Item by item: between two of them nothing here refers to the message, whose owner may want it destroyed.
+                # Item by item: between two of them nothing here refers to the message, whose owner may want it
+                # destroyed.
                 self.step()
             except Exception:
                 # Not a callback's: those end in the chain. A defect of ours or of an error hook shall not end delivery.

@@ -1,4 +1,5 @@
-"""The protocol-neutral layer: a stack of workers, each an event loop on a thread of its own, and the sockets they serve.
+"""The protocol-neutral layer: a stack of workers, each an event loop on a thread of its own, and the sockets they
+serve.
 
 Nothing here knows what travels over a socket: one that was accepted goes to a callback.
 """

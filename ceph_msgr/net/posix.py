@@ -1,7 +1,7 @@
 """Kernel TCP sockets: non-blocking, close-on-exec, never a SIGPIPE. All system calls go through the core's driver.
 
-An object here belongs to one thread at a time, usually a worker's. Nothing blocks. Failures are ``OSError``; "would block" is
-not one, each method says how it tells it. To learn when to try again, watch ``fd`` with an EventCenter.
+An object here belongs to one thread at a time, usually a worker's. Nothing blocks. Failures are ``OSError``; "would
+block" is not one, each method says how it tells it. To learn when to try again, watch ``fd`` with an EventCenter.
 """
 
 from __future__ import annotations
@@ -9,17 +9,16 @@ from __future__ import annotations
 import warnings
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from ceph_msgr import _core
-from ceph_msgr._core import Buffer
 from ceph_msgr.config import Config
 from ceph_msgr.wire.addr import EntityAddr
 
-__all__ = ["ConnectedSocket", "ServerSocket", "SocketOptions", "connect", "listen"]
+if TYPE_CHECKING:
+    from ceph_msgr._core import Buffer
 
-#: Pieces one system call may gather (the kernel's UIO_MAXIOV).
-_IOV_MAX = 1024
+__all__ = ["ConnectedSocket", "ServerSocket", "SocketOptions", "connect", "listen"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +64,7 @@ class _Socket:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, type_: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, type_: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         self.close()
 
     def __del__(self) -> None:
@@ -96,13 +93,11 @@ class ConnectedSocket(_Socket):
         Less than all, and 0, mean that it would block. ``more`` tells that other data follows at once. After
         ``shutdown()``: ``BrokenPipeError``.
         """
+        _remove_front(buffers, 0)
         taken_bytes = 0
-        while buffers:
-            sent_bytes = _core.tcp_send(self.fd, buffers[:_IOV_MAX], more=more or len(buffers) > _IOV_MAX)
-            would_block = _remove_front(buffers, sent_bytes)
+        while buffers and (sent_bytes := _core.tcp_send(self.fd, buffers, more=more)):
+            _remove_front(buffers, sent_bytes)
             taken_bytes += sent_bytes
-            if would_block:
-                break
         return taken_bytes
 
     def shutdown(self) -> None:
@@ -120,7 +115,8 @@ class ServerSocket(_Socket):
     """A listening socket."""
 
     def accept(self, options: SocketOptions) -> tuple[ConnectedSocket, EntityAddr] | None:
-        """The next connection and its peer's address, None if nobody waits. ``OSError`` may mean that trying again helps."""
+        """The next connection and its peer's address, None if nobody waits. ``OSError`` may mean that trying again
+        helps."""
         accepted = _core.tcp_accept(
             self.fd,
             nodelay=options.nodelay,
@@ -154,21 +150,17 @@ def connect(addr: EntityAddr, options: SocketOptions, *, bind_to: EntityAddr | N
 
 def listen(addr: EntityAddr, options: SocketOptions) -> ServerSocket:
     """Listens at an address with an ip; port 0 lets the kernel choose."""
-    return ServerSocket(
-        _core.tcp_listen(addr, backlog=options.backlog, nodelay=options.nodelay, rcvbuf=options.rcvbuf)
-    )
+    return ServerSocket(_core.tcp_listen(addr, backlog=options.backlog, nodelay=options.nodelay, rcvbuf=options.rcvbuf))
 
 
-def _remove_front(buffers: list[Buffer], len_bytes: int) -> bool:
-    """Drops so many bytes, and the empty buffers behind them; is something left of what was offered to the kernel?"""
-    offered = min(len(buffers), _IOV_MAX)
+def _remove_front(buffers: list[Buffer], len_bytes: int) -> None:
+    """Drops so many bytes, and the empty buffers behind them."""
     done = 0
-    while done < offered:
-        view = memoryview(buffers[done]).cast("B")
+    for buffer in buffers:
+        view = memoryview(buffer).cast("B")
         if view.nbytes > len_bytes:
             buffers[done] = view[len_bytes:]
             break
         len_bytes -= view.nbytes
         done += 1
     del buffers[:done]
-    return done < offered

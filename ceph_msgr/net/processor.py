@@ -24,22 +24,22 @@ _log = get_logger("net")
 #: While accept fails, it is tried again after so long, doubling up to the second number.
 _FIRST_PAUSE_NS, _LAST_PAUSE_NS = 10_000_000, 1_000_000_000
 
-#: Errors of the connection at the head of the backlog, not of ours: Linux hands them to accept, and the next one may be fine.
+#: Errors of the connection at the head of the backlog: Linux hands them to accept, and the next one may be fine.
 _GO_ON = frozenset(
-    (errno.EINTR, errno.ECONNABORTED, errno.EPROTO, errno.ENETDOWN, errno.ENOPROTOOPT, errno.EHOSTDOWN, errno.ENONET)
-    + (errno.EHOSTUNREACH, errno.EOPNOTSUPP, errno.ENETUNREACH, errno.EPERM)
+    getattr(errno, name)
+    for name in "EINTR ECONNABORTED EPROTO ENOPROTOOPT ENETDOWN EHOSTDOWN ENONET ENETUNREACH EHOSTUNREACH".split()
 )
 
 
 class Processor:
     """Listens on one worker, and hands what it accepts to the least loaded one.
 
-    ``on_accept(worker, fd, peer_addr)`` is called on the thread of the worker that was chosen; it owns the socket, and one
-    reference of the worker, from then on. If it raises, both are given back. A call may be under way while ``stop()``
-    returns.
+    ``on_accept(worker, fd, peer_addr)`` is called on the thread of the worker that was chosen; it owns the socket, and
+    one reference of the worker, from then on. If it raises, both are given back. A call may be under way while
+    ``stop()`` returns.
 
-    Two things bound it. While accept fails for want of descriptors or memory, it pauses, 10 ms at first and 1 s at most.
-    And no more than ``ms_accept_max_handshakes`` accepted sockets are unfinished at once: the user calls
+    Two things bound it. While accept fails for want of descriptors or memory, it pauses, 10 ms at first and 1 s at
+    most. And no more than ``ms_accept_max_handshakes`` accepted sockets are unfinished at once: the user calls
     ``handshake_finished()`` once for each socket it was given, when the session is ready or the socket is closed.
     """
 
@@ -69,10 +69,10 @@ class Processor:
     def bind(self, addrs: Iterable[EntityAddr], avoid_ports: Collection[int] = ()) -> EntityAddrVec:
         """Listens at each address and returns where; connections wait in the kernel until ``start()``.
 
-        An address without an ip becomes the wildcard of IPv6 if ``ms_bind_ipv6``, else of IPv4. Port 0 becomes the first
-        free one of ``ms_bind_port_min`` to ``ms_bind_port_max`` that is not to be avoided. An address that fails is tried
-        again ``ms_bind_retry_count`` times, ``ms_bind_retry_delay`` seconds apart: this call may sleep. If one fails for
-        good, none is listened at, and the ``OSError`` names it. Not on a worker.
+        An address without an ip becomes the wildcard of IPv6 if ``ms_bind_ipv6``, else of IPv4. Port 0 becomes the
+        first free one of ``ms_bind_port_min`` to ``ms_bind_port_max`` that is not to be avoided. An address that fails
+        is tried again ``ms_bind_retry_count`` times, ``ms_bind_retry_delay`` seconds apart: this call may sleep. If
+        one fails for good, none is listened at, and the ``OSError`` names it. Not on a worker.
         """
         listeners: list[_Listener] = []
         try:
@@ -118,15 +118,23 @@ class Processor:
 
     def start(self) -> None:
         """Begins to accept."""
-        self.worker.submit_to(lambda: [listener.watch() for listener in self._listeners])
+        self._for_each(self._listeners, _Listener.watch)
 
     def stop(self, *, nowait: bool = False) -> None:
-        """Stops accepting and closes the listening sockets; ``bind()`` may follow. Connections nobody has accepted are reset.
+        """Stops accepting and closes the listening sockets; ``bind()`` may follow. Connections nobody has accepted are
+        reset.
 
         ``nowait``: only posted to the worker, as it must be on another worker's thread.
         """
         listeners, self._listeners = self._listeners, []
-        self.worker.submit_to(lambda: [listener.close() for listener in listeners], nowait=nowait)
+        self._for_each(listeners, _Listener.close, nowait=nowait)
+
+    def _for_each(self, listeners: Iterable[_Listener], do: Callable[[_Listener], None], *, nowait: bool = False) -> None:
+        def run() -> None:
+            for listener in listeners:
+                do(listener)
+
+        self.worker.submit_to(run, nowait=nowait)
 
     def handshake_finished(self) -> None:
         """An accepted socket has become a ready session or was closed: accepting may go on. Any thread."""
@@ -134,7 +142,7 @@ class Processor:
             self._handshakes -= 1
             was_full, self._is_full = self._is_full, False
         if was_full:
-            self.worker.submit_to(lambda: [listener.accept() for listener in self._listeners], nowait=True)
+            self._for_each(self._listeners, _Listener.accept, nowait=True)
 
     def _begin_handshake(self) -> bool:
         with self._lock:

@@ -17,11 +17,11 @@ MAX_WORKERS = 24
 
 
 class Stack:
-    """``workers`` event loops (1 to 24), each on a thread named ``msgr-worker-N``. Every method may be called from any thread.
+    """1 to 24 event loops, each on a thread named ``msgr-worker-N``. Its methods may be called from any thread.
 
     Most programs use the shared one of ``Stack.default()``; it lives until the process exits. After ``stop()`` a stack
-    cannot be started again. In a forked child the parent's stack is refused with ``RuntimeError``: its threads do not exist
-    there. The child makes its own, as ``Stack.default()`` does by itself.
+    cannot be started again. In a forked child the parent's stack is refused with ``RuntimeError``: its threads do not
+    exist there. The child makes its own, as ``Stack.default()`` does by itself.
 
     ``thread_starter`` may start no threads at all: then ``workers[i].step()`` turns the loops.
     """
@@ -59,6 +59,11 @@ class Stack:
         state = "stopped" if self._stopped else "running" if self._started else "created"
         return f"<Stack {self.kind} workers={len(self.workers)} {state}>"
 
+    @property
+    def is_usable(self) -> bool:
+        """False once it was stopped, and in a forked child."""
+        return not self._stopped and os.getpid() == self._process_id
+
     def start(self) -> None:
         """Starts the workers and returns when all of them run. Idempotent."""
         self._check_process()
@@ -84,15 +89,16 @@ class Stack:
         self._check_not_on_a_worker("stop()")
         with self._lock:
             self._stopped = True
-            for worker in self.workers:
-                worker.stop()
-            for worker in self.workers:
-                worker.join()
+        for worker in self.workers:
+            worker.stop()
+        for worker in self.workers:
+            worker.join()
         with self._class_lock:
             self._running.discard(self)
 
     def get_worker(self) -> Worker:
-        """The worker with the fewest references, the first one on a tie; its count is raised: ``release()`` it one day."""
+        """The worker with the fewest references, the first one on a tie; its count is raised: ``release()`` it one
+        day."""
         self._check_process()
         with self._lock:
             worker = min(self.workers, key=lambda worker: worker.references)
@@ -100,10 +106,11 @@ class Stack:
         return worker
 
     def drain(self) -> None:
-        """Returns when every worker has run what was queued on it before. Not on a worker."""
+        """Returns when every worker has run what was queued on it before. Not on a worker. After ``stop()`` nothing
+        is."""
         self._check_process()
         self._check_not_on_a_worker("drain()")
-        for worker in self.workers:
+        for worker in () if self._stopped else self.workers:
             worker.submit_to(lambda: None)
 
     def in_worker_thread(self) -> bool:
@@ -117,8 +124,8 @@ class Stack:
     def _check_process(self) -> None:
         if os.getpid() != self._process_id:
             raise RuntimeError(
-                f"this stack belongs to process {self._process_id}; process {os.getpid()}, forked from it, has none of its "
-                "threads and must create its own stack and messengers"
+                f"this stack belongs to process {self._process_id}; process {os.getpid()}, forked from it, has none of "
+                "its threads and must create its own stack and messengers"
             )
 
     def _check_not_on_a_worker(self, what: str) -> None:

@@ -41,7 +41,9 @@ class Worker:
         self._is_stepped = False
         self._running = threading.Event()
         self._done = threading.Event()
+        self._is_closed = False
         self._started_ns = 0
+        self._last_stats: dict[str, Value] = {}
 
     @property
     def center(self) -> EventCenter:
@@ -95,12 +97,22 @@ class Worker:
     def stop(self) -> None:
         """Tells the loop to end after this turn. Any thread; idempotent."""
         self._done.set()
-        self.center.wakeup()
+        with self._lock:
+            if not self._is_closed:
+                self.center.wakeup()
 
     def join(self) -> None:
-        """After ``stop()``: waits for the end of the thread. Not on that thread."""
+        """After ``stop()``: waits for the end of the thread, runs what was still queued, and closes the core.
+        Idempotent; not on the worker."""
         if self._thread:
             self._thread.join()
+        with self._lock:
+            if self._is_closed:
+                return
+            self._last_stats = self._read_stats()
+            self._is_closed = True
+        self.center.owner = threading.get_ident()
+        self.core.close()
 
     def step(self, max_wait_ns: int = 0) -> int:
         """One turn by hand, for a stack whose thread starter starts none; the caller is the owner meanwhile."""
@@ -113,13 +125,14 @@ class Worker:
 
     def in_thread(self) -> bool:
         """Is the caller this worker's thread?"""
-        return self.center.in_thread()
+        return not self._is_closed and self.center.in_thread()
 
     def submit_to(self, callback: Callable[[], object], *, nowait: bool = False) -> None:
         """Runs the callback on this worker. Any thread.
 
-        On the worker itself at once; elsewhere it waits until the callback has run, which is forbidden on other workers,
-        as two that wait for each other never wake up. With ``nowait`` it is only queued, on the worker itself too.
+        On the worker itself at once; elsewhere it waits until the callback has run, which is forbidden on other
+        workers, as two that wait for each other never wake up. With ``nowait`` it is only queued, on the worker itself
+        too.
         """
         if nowait or not self._is_stepped or self.in_thread():
             self.center.submit_to(callback, nowait=nowait)
@@ -146,5 +159,7 @@ class Worker:
         self.center.owner = 0
 
     def _read_stats(self) -> dict[str, Value]:
-        running_ns = time.monotonic_ns() - self._started_ns - self.center.stats()["slept_ns"] if self._started_ns else 0
-        return worker_values(self.core.stats(), max(running_ns, 0))
+        if self._is_closed or not self._started_ns:
+            return self._last_stats
+        running_ns = time.monotonic_ns() - self._started_ns - self.center.stats()["slept_ns"]
+        return worker_values(self.core.stats(), running_ns)

@@ -41,6 +41,8 @@ def run_tool(program: str, body: Callable[[Sequence[str]], int], argv: Sequence[
         # more when the interpreter flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return exit_of_signal(signal.SIGPIPE)
+    except KeyboardInterrupt:
+        return exit_of_signal(signal.SIGINT)
     except (Failure, MessengerError, OSError) as error:
         complain(program, error)
         return EXIT_RUN_TIME

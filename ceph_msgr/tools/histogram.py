@@ -50,14 +50,13 @@ class LatencyHistogram:
         return sum(middle_ns * count for middle_ns, count in self.buckets()) / max(len(self), 1)
 
     def quantile_ns(self, per_mille: int) -> float:
-        """The smallest latency that at least ``per_mille`` in 1000 do not exceed: 500 gives the median, 1000 the longest.
+        """The smallest latency that ``per_mille`` in 1000 do not exceed: 500 gives the median, 1000 the longest.
 
         0 if nothing was recorded.
         """
         wanted = max(-(-len(self) * per_mille // 1000), 1)  # rounded up, in integers: 99.9 % of 1000 is the 999th
-        middle_ns = 0.0
         for middle_ns, count in self.buckets():
             wanted -= count
             if wanted <= 0:
-                break
-        return middle_ns
+                return middle_ns
+        return 0.0

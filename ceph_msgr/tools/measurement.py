@@ -30,8 +30,8 @@ class Measurement:
     def __init__(self, jobs: Sequence[Job], mailbox: Mailbox) -> None:
         self.failure: str | None = None
         self.signals: list[Signals] = []
-        #: At every tick: nanoseconds since the start, and requests answered until then.
-        self.samples: list[tuple[int, int]] = []
+        #: At the start and then at every tick: nanoseconds since the start, and requests answered until then.
+        self.samples = [(0, 0)]
         self.cpu_ns = 0
         self._jobs = jobs
         self._mailbox = mailbox
@@ -53,8 +53,8 @@ class Measurement:
     def run(self, *, seconds: float | None, total_ops: int, reply_timeout_s: float, progress: Progress) -> None:
         """From the first request until the last reply. ``seconds`` bounds it, else ``total_ops`` tells when it is over.
 
-        A lost connection and ``reply_timeout_s`` without any reply are failures. The first signal makes the jobs send no
-        more, the second one also stops waiting for the replies.
+        A lost connection and ``reply_timeout_s`` without any reply are failures. The first signal makes the jobs send
+        no more, the second one also stops waiting for the replies.
         """
         cpu_ns = time.process_time_ns()
         start_ns = now_ns = progress_ns = time.monotonic_ns()

@@ -1,16 +1,16 @@
-"""Command lines of the tools: long options, the positional order of Ceph's own programs, values checked in one place."""
+"""Command lines of the tools: long options, the positional order of Ceph's own programs, and checked values."""
 
 from __future__ import annotations
 
 import argparse
 import math
 from collections.abc import Callable, Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from ceph_msgr import EntityAddr
 from ceph_msgr.tools.exits import EXIT_USAGE, complain
 
-__all__ = ["OptionParser", "add_mode", "addr_with_port", "listening_addr", "number", "positive_seconds"]
+__all__ = ["OptionParser", "addr_with_port", "listening_addr", "number", "positive_seconds"]
 
 
 class OptionParser(argparse.ArgumentParser):
@@ -33,6 +33,17 @@ class OptionParser(argparse.ArgumentParser):
         self._positional_order = positional_order
         self.add_argument("positional", nargs="*", help=argparse.SUPPRESS)
 
+    def add_option(self, name: str, help: str, **settings: Any) -> None:
+        """``add_argument``, with the default in the help where there is one."""
+        if settings.get("default") is not None:
+            help += " (%(default)s)"
+        self.add_argument(name, help=help, **settings)
+
+    def add_mode(self) -> None:
+        """``--mode``, the same in both tools."""
+        text = "protection of the wire: crc, checksums against accidents. Secure mode (AES-GCM) is not there yet"
+        self.add_option("--mode", text, type=_mode, default="crc", metavar="crc")
+
     def parse(self, argv: Sequence[str]) -> argparse.Namespace:
         """The options. A wrong one ends the program with ``EXIT_USAGE``, ``--help`` with 0, both as ``SystemExit``."""
         options = self.parse_intermixed_args(argv)
@@ -49,17 +60,6 @@ class OptionParser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         complain(self.prog, f"{message} (--help explains)")
         raise SystemExit(EXIT_USAGE)
-
-
-def add_mode(parser: argparse.ArgumentParser) -> None:
-    """``--mode``, the same in both tools."""
-    parser.add_argument(
-        "--mode",
-        type=_mode,
-        default="crc",
-        metavar="crc",
-        help="protection of the wire: crc, checksums against accidents. Secure mode (AES-GCM) is not there yet.",
-    )
 
 
 def _mode(text: str) -> str:

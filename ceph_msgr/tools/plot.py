@@ -1,9 +1,10 @@
-"""A run as a picture: how latencies are spread, and how the rate went over time. Needs matplotlib, an optional extra."""
+"""A run as a picture: how latencies are spread, and how the rate went over time. Needs matplotlib."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib.util import find_spec
+from itertools import pairwise
 from pathlib import Path
 
 from ceph_msgr.tools.result import Result
@@ -29,12 +30,12 @@ def plot(path: Path, title: str, result: Result, samples: Sequence[tuple[int, in
     spread.hist(middles_us, bins=_log_bins(middles_us[0], middles_us[-1]), weights=counts)
     for name in "p50", "p99", "p999":
         spread.axvline(result.latency_us[name], color="black", linestyle=":", linewidth=1)
-        spread.text(result.latency_us[name], 1, name, rotation=90, verticalalignment="top",
-                    transform=spread.get_xaxis_transform())
+        spread.annotate(name, (result.latency_us[name], 1), xycoords=("data", "axes fraction"), rotation=90, va="top")
     spread.set(xscale="log", xlabel="latency, us", ylabel="requests")
+    spread.tick_params(axis="x", which="minor", labelbottom=False)
 
     times_s, rates = [], []
-    for (from_ns, before), (until_ns, after) in zip(samples, samples[1:], strict=False):
+    for (from_ns, before), (until_ns, after) in pairwise(samples):
         if until_ns > from_ns:
             times_s.append(until_ns / 1e9)
             rates.append((after - before) * 1e9 / (until_ns - from_ns))

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from collections.abc import Iterator
 from types import FrameType
 
 __all__ = ["catch_signals"]
@@ -15,8 +14,8 @@ __all__ = ["catch_signals"]
 def catch_signals(tell: Callable[[signal.Signals], object]) -> Iterator[None]:
     """Inside ``with``, SIGINT and SIGTERM call ``tell`` and do nothing else. Main thread only.
 
-    ``tell`` runs between two bytecodes of whatever the main thread is doing, so it may take no lock that the main thread
-    could be holding: ``queue.SimpleQueue.put`` qualifies, ``threading.Event.set`` does not.
+    ``tell`` runs between two bytecodes of whatever the main thread is doing, so it may take no lock that the main
+    thread could be holding: ``queue.SimpleQueue.put`` qualifies, ``threading.Event.set`` does not.
     """
 
     def on_signal(number: int, frame: FrameType | None) -> None:

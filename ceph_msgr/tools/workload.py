@@ -1,19 +1,21 @@
-"""The messages of the two tools, as Ceph's own pair sends them: a write of zeros asked for, an empty reply."""
+"""The messages of the two tools, those of Ceph's own pair: a write of zeros is asked for and confirmed."""
 
 from __future__ import annotations
 
-from ceph_msgr import Message
-from ceph_msgr.messages import MOSDOp, MOSDOpReply
+from ceph_msgr.messages import MOSDOp, MOSDOpReply, OSDOp
 
 __all__ = ["REPLY_TYPE", "REQUEST_TYPE", "make_reply", "make_request"]
 
-REQUEST_TYPE: int = MOSDOp.TYPE
-REPLY_TYPE: int = MOSDOpReply.TYPE
+REQUEST_TYPE = MOSDOp.TYPE
+REPLY_TYPE = MOSDOpReply.TYPE
+
+_WRITE = 0x2201
 
 
 def make_request(msg_len_bytes: int) -> MOSDOp:
-    return MOSDOp(data=bytes(msg_len_bytes))
+    """A front of 220 bytes, no middle, and so many bytes of data."""
+    return MOSDOp("object-name", [OSDOp(_WRITE, length=msg_len_bytes)], data=bytes(msg_len_bytes))
 
 
-#: The reply to a request: its tid and placement group copied, result 0.
-make_reply = MOSDOpReply
+#: Made of a request: its tid, placement group and flags are copied, nothing is looked up, nothing is written.
+make_reply = MOSDOpReply.for_request

@@ -234,7 +234,8 @@ static int run_posts(cmsgr_center *c)
 
 int cmsgr__center_has_user_work(cmsgr_center *c, int64_t now_ns)
 {
-    return cmsgr__files_have_fired(&c->files) || cmsgr__extq_len(&c->posts) || cmsgr__timers_next_ns(&c->timers) <= now_ns;
+    return cmsgr__files_have_fired(&c->files) || cmsgr__extq_len(&c->posts) ||
+           cmsgr__timers_next_ns(&c->timers) <= now_ns;
 }
 
 static int must_not_sleep(cmsgr_center *c)

@@ -36,8 +36,8 @@ int cmsgr__files_del(cmsgr__files *files, int fd, int mask);
 /* NULL for an fd beyond the table. Valid until the next add or callback. */
 cmsgr__file *cmsgr__files_find(const cmsgr__files *files, int fd);
 
-/* What the poller reported: runs callbacks of the I/O phase, remembers those of the user phase. Returns how many ran, or
- * -1 if the event was stale. */
+/* What the poller reported: runs callbacks of the I/O phase, remembers those of the user phase. Returns how many ran,
+ * or -1 if the event was stale. */
 int cmsgr__files_handle(cmsgr__files *files, const cmsgr_ready *ready);
 static inline int cmsgr__files_have_fired(const cmsgr__files *files) { return files->fired_head >= 0; }
 /* Runs what was remembered; returns how many ran. */

@@ -131,12 +131,17 @@ static void session_on_kick(cmsgr__kick *kick)
 
 static void session_wake(cmsgr_session *session, int on_owner)
 {
+    int queued;
+
     if (on_owner) {
         session_look(session);
         return;
     }
     cmsgr_session_ref(session);
-    if (!cmsgr__center_kick(session->worker->center, &session->kick))
+    pthread_mutex_lock(&session->lock); /* the worker stays the same until the kick is made: cmsgr_session_move */
+    queued = cmsgr__center_kick(session->worker->center, &session->kick);
+    pthread_mutex_unlock(&session->lock);
+    if (!queued)
         cmsgr_session_unref(session); /* queued already, with the reference of that kick */
 }
 
@@ -311,6 +316,41 @@ void cmsgr_session_reset(cmsgr_session *session, int drop_queue)
     /* What waits to be replayed gets new numbers, in the same order: a session opened by an ident counts from 1. */
     for (cmsgr_entry *entry = session->replay.first; entry; entry = entry->next)
         atomic_store_explicit(&session->out_seq, entry->header.seq = session->out_seq + 1, memory_order_relaxed);
+}
+
+/* 1 if the item was listed; its reference is the caller's then. */
+static int session_unlist(cmsgr_session *session, cmsgr_item *item, int *listed)
+{
+    if (!*listed)
+        return 0;
+    *listed = 0;
+    cmsgr__worker_remove_item(session->worker, item);
+    return 1;
+}
+
+int cmsgr_session_move(cmsgr_session *session, cmsgr_worker *worker)
+{
+    cmsgr_worker *old = session->worker;
+    int references = 0; /* of what was listed or queued for the old worker and is void now: the new one looks again */
+
+    if (session->stream)
+        return CMSGR_E_NOT_READY;
+    if (worker == old)
+        return 0;
+    cmsgr__worker_ref(worker);
+    pthread_mutex_lock(&session->lock);
+    references += session_unlist(session, &session->send_queued_item, &session->send_queued_listed);
+    references += session_unlist(session, &session->drained_item, &session->drained_listed);
+    /* Kicks are made under the lock: one that is queued is queued on the old worker, and none follows there. */
+    references += atomic_load(&session->kick.queued);
+    cmsgr__center_unkick(old->center, &session->kick);
+    session->worker = worker;
+    pthread_mutex_unlock(&session->lock);
+    session_wake(session, 0); /* from here on the new owner may be at work */
+    while (references--)
+        cmsgr_session_unref(session);
+    cmsgr__worker_unref(old);
+    return 0;
 }
 
 void cmsgr_session_close(cmsgr_session *session)

@@ -426,6 +426,36 @@ static void test_stale(cmsgr_env *env)
     pair_close(&p);
 }
 
+/* A session moves to another worker with messages queued and a kick under way; nothing is left behind. */
+static void test_move(cmsgr_env *env)
+{
+    cmsgr_worker *other;
+    cmsgr_item *item;
+    int found = 0;
+
+    pair_open(&p, env, NULL);
+    CHECK_EQ(cmsgr_worker_new(&other, env), 0);
+    cmsgr_session_notify_send(p.session[0], 1);
+    pair_send(&p, 0, 127, 5, payload, 10);
+    CHECK_EQ(cmsgr_session_send(p.session[0], pair_entry(&p, 127, 6, payload, 10), 0), 0);
+    cmsgr_session_notify_drained(p.session[0], 1 << 20, 0); /* a kick for the old worker */
+    CHECK_EQ(cmsgr_session_move(p.session[0], other), 0);
+    CHECK(!cmsgr_worker_take_item(p.worker));
+    cmsgr_session_notify_send(p.session[0], 1);
+    CHECK_EQ(cmsgr_worker_turn(other, 0), 1);
+    while ((item = cmsgr_worker_take_item(other)))
+        found |= 1 << item->kind;
+    CHECK_EQ(found, 1 << CMSGR_ITEM_SEND_QUEUED | 1 << CMSGR_ITEM_DRAINED);
+    CHECK_EQ(pair_info(&p, 0).queued_messages, 2);
+    CHECK_EQ(cmsgr_session_move(p.session[0], p.worker), 0);
+    pair_start(&p, 0);
+    CHECK_EQ(cmsgr_session_move(p.session[0], other), CMSGR_E_NOT_READY);
+    pair_settle(&p);
+    CHECK_EQ(pair_count(&p, CMSGR_ITEM_MESSAGE), 2);
+    pair_close(&p);
+    cmsgr_worker_free(other);
+}
+
 /* The peer goes away: what it sent before still arrives, then one fault. */
 static void test_end_of_stream(cmsgr_env *env)
 {
@@ -519,6 +549,7 @@ int main(void)
     test_queue_limit(env);
     test_notify_send(env);
     test_stale(env);
+    test_move(env);
     test_end_of_stream(env);
     cmsgr_env_free(env);
     CHECK_EQ(atomic_load(&memory.live), 0);

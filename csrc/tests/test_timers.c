@@ -47,6 +47,7 @@ static void test_against_model(const cmsgr_env *env, uint64_t *chance)
     int64_t now_ns = 0;
     int count = 0;
 
+    memset(records, 0, sizeof(records));
     while (count < MAX_TIMERS) {
         uint64_t what = check_random(chance) % 8;
 

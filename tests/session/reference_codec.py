@@ -170,6 +170,8 @@ class Parser:
         self.revision = revision
         self._max_segment_bytes = max_segment_bytes
         self._buffer = b""
+        #: The preamble of the frame at the start of the buffer, once it is there: tag, lengths, alignments.
+        self._preamble: tuple[int, list[int], tuple[int, ...]] | None = None
 
     def add(self, data: bytes) -> None:
         self._buffer += data
@@ -180,12 +182,15 @@ class Parser:
 
     def next_frame(self) -> RefFrame | None:
         """The next complete frame, None if there is none yet; ``FrameError`` if there never will be one."""
-        if len(self._buffer) < PREAMBLE_BYTES:
-            return None
-        tag, lengths, alignments = self._parse_preamble(self._buffer[:PREAMBLE_BYTES])
+        if self._preamble is None:
+            if len(self._buffer) < PREAMBLE_BYTES:
+                return None
+            self._preamble = self._parse_preamble(self._buffer[:PREAMBLE_BYTES])
+        tag, lengths, alignments = self._preamble
         end = wire_len(lengths, self.revision)
         if len(self._buffer) < end:
             return None
+        self._preamble = None
         wire, self._buffer = self._buffer[:end], self._buffer[end:]
         segments, aborted = self._parse_body(wire, lengths)
         return RefFrame(tag, segments, alignments, wire, aborted)

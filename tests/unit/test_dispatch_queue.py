@@ -37,9 +37,9 @@ def test_strict_serves_the_highest_priority_first() -> None:
 
 def test_connections_of_one_priority_take_turns_and_each_keeps_its_order() -> None:
     queue: PrioritizedQueue[str] = PrioritizedQueue(MAX_TOKENS, MIN_COST)
-    for item in "a1 a2 a3 b1 b2 c1".split():
+    for item in ("a1", "a2", "a3", "b1", "b2", "c1"):
         queue.enqueue_strict(item[0], 127, item)
-    assert drain(queue) == "a1 b1 c1 a2 b2 a3".split()
+    assert drain(queue) == ["a1", "b1", "c1", "a2", "b2", "a3"]
 
 
 def test_strict_beats_tokens() -> None:
@@ -55,8 +55,9 @@ def test_tokens_are_earned_in_proportion_and_the_lowest_that_can_pay_is_served()
         queue.enqueue("c", 30, 100, f"thirty{i}")
         queue.enqueue("c", 10, 20, f"ten{i}")
     # thirty0 is served for nothing, as nobody owns a token: thirty gets 30*100//40+1 = 76, ten gets 10*100//40+1 = 26.
-    # ten0 pays 20 and hands them out: ten 26-20+6 = 12, thirty 76+16 = 92. Nobody can pay, so thirty1: thirty 168, ten 38.
-    # ten1 pays: ten 24, thirty 184. ten2 pays: ten 10, thirty 200. thirty2 pays 100: thirty 176, ten 36. ten3: ten 22 ...
+    # ten0 pays 20 and hands them out: ten 26-20+6 = 12, thirty 76+16 = 92. Nobody can pay, so thirty1: thirty 168,
+    # ten 38. ten1 pays: ten 24, thirty 184. ten2 pays: ten 10, thirty 200. thirty2 pays 100: thirty 176, ten 36.
+    # ten3 pays again.
     assert drain(queue)[:7] == ["thirty0", "ten0", "thirty1", "ten1", "ten2", "thirty2", "ten3"]
 
 
@@ -66,7 +67,7 @@ def test_a_cost_is_at_least_the_minimum(cost: int) -> None:
     for i in range(3):
         queue.enqueue("c", 20, cost, i)
         queue.enqueue("c", 10, cost, 10 + i)
-    # 20 serves for nothing and hands out 10 as 7 and 4: nobody can pay 10. Again: 14 and 8. 20 pays: 11 and 12. 10 pays.
+    # 20 serves for nothing and hands out 10 as 7 and 4: nobody can pay. Again: 14 and 8. 20 pays: 11 and 12. 10 is next.
     assert drain(queue)[:4] == [0, 1, 2, 10]
 
 
@@ -75,8 +76,8 @@ def test_a_cost_is_at_most_what_can_be_saved() -> None:
     queue.enqueue("c", 1, 10**12, "huge")
     for i in range(2000):
         queue.enqueue("c", 60, 500, f"s{i}")
-    # With its real cost the huge one would wait for ever: 1000 is the most its priority can own, and 1000 < 1000 is false.
-    # So it goes last, when the higher priority is empty; the queue must not stall before.
+    # Even clamped it costs all that its priority can save up, and it takes more to pay. So it goes last, when nothing
+    # of a higher priority is left; the queue must not stall before.
     assert drain(queue)[-1] == "huge"
 
 

@@ -94,8 +94,7 @@ def test_a_misspelt_name_is_an_error() -> None:
 def test_counting_from_many_threads_loses_nothing() -> None:
     counters = group()
     threads = [
-        threading.Thread(target=lambda: [counters.inc("msgr_faults", label="reset") for _ in range(2000)])
-        for _ in range(4)
+        threading.Thread(target=lambda: [counters.inc("msgr_faults", label="reset") for _ in range(2000)]) for _ in range(4)
     ]
     for thread in threads:
         thread.start()

@@ -446,6 +446,9 @@ void cmsgr_session_notify_drained(cmsgr_session *session, int64_t limit_bytes, i
 void cmsgr_session_requeue(cmsgr_session *session);             /* unacknowledged ones back to the front, old numbers */
 void cmsgr_session_drop_acked(cmsgr_session *session, uint64_t seq); /* the peer has everything up to seq */
 void cmsgr_session_reset(cmsgr_session *session, int drop_queue); /* numbers from 1 again; in_seq 0 */
+/* The old worker's owner, with no stream attached: from here on the session belongs to `worker`, and only its owner may touch it.
+ * What other threads queue meanwhile reaches the new worker. CMSGR_E_NOT_READY if a stream is attached. */
+int cmsgr_session_move(cmsgr_session *session, cmsgr_worker *worker);
 /* Drops everything for good. Messages sent later are refused with CMSGR_E_CLOSED. */
 void cmsgr_session_close(cmsgr_session *session);
 

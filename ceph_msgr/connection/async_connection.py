@@ -1,0 +1,551 @@
+"""``AsyncConnection``: the I/O shell around one session.
+
+Three parts meet here, and each knows nothing of the others: ``protocol.Session`` decides (events in, actions out), the
+core's ``Session`` queues and numbers messages, and the core's ``Stream`` is the present socket. This class reports what happens
+and does what it is told, on its worker's thread; other threads only queue messages or post an event.
+
+A connection moves to another worker only when it takes over a socket there; an event that reaches the old worker afterwards
+is posted again to the new one.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from ceph_msgr import _core
+from ceph_msgr._core import Message
+from ceph_msgr.auth.base import ConMode
+from ceph_msgr.connection.connection import Connection
+from ceph_msgr.connection.drain import DrainWaiters
+from ceph_msgr.connection.liveness import Liveness
+from ceph_msgr.connection.out_queue import OutQueue
+from ceph_msgr.errors import ConnectionFault, RemoteProtocolError, SendQueueFull
+from ceph_msgr.log import PrefixLog, get_logger
+from ceph_msgr.net.worker import Worker
+from ceph_msgr.policy import Policy
+from ceph_msgr.protocol import actions as act
+from ceph_msgr.protocol import events as ev
+from ceph_msgr.protocol.reconnect import ExistingSession
+from ceph_msgr.protocol.session import Session
+from ceph_msgr.protocol.tags import Tag
+from ceph_msgr.wire.addr import EntityAddr, EntityAddrVec
+from ceph_msgr.wire.entity import EntityName, EntityType
+
+if TYPE_CHECKING:
+    from ceph_msgr.messenger import Messenger
+
+__all__ = ["AsyncConnection"]
+
+#: The banner's place among the tags that the core reports.
+_BANNER = 0
+
+
+class AsyncConnection(Connection):
+    """A connection over sockets. Made by ``dialling`` or ``accepted``."""
+
+    def __init__(self, messenger: Messenger, worker: Worker, peer_addrs: EntityAddrVec) -> None:
+        super().__init__(messenger)
+        self.worker = worker
+        self.log = PrefixLog(get_logger("connection"), self)
+        self._config = messenger.config
+        self._peer_addrs = peer_addrs
+        self._is_anon = False
+        self._is_marked_down = False
+        self._session = _core.Session(
+            worker.core, self, messenger.dispatch_table, max_queued_bytes=self._config.ms_send_queue_max_bytes
+        )
+        self.out_q = OutQueue(self._session)
+        self._drain = DrainWaiters(lambda: self.out_q.len_bytes, self._session.notify_drained)
+        self._stream: _core.Stream | None = None
+        self._protocol: Session
+        self._timers: dict[ev.Timer, int] = {}
+        self._liveness = Liveness(self, self._config)
+        #: Who wants this session to take over its socket.
+        self._newcomer: AsyncConnection | None = None
+        #: Told once when the handshake of an accepted socket has ended, well or not.
+        self._on_handshake_end: Callable[[], object] | None = None
+        #: Events that arose while actions were being executed.
+        self._late: deque[ev.Event] = deque()
+        self._is_executing = False
+        #: Stepped by each list of actions: one that finds it changed has become void.
+        self._lists = 0
+        worker.perf.inc("msgr_created_connections")
+        worker.perf.inc("msgr_active_connections")
+
+    @classmethod
+    def dialling(
+        cls, messenger: Messenger, worker: Worker, addrs: EntityAddrVec, target: EntityAddr, peer_type: EntityType, policy: Policy,
+        *, anon: bool,
+    ) -> AsyncConnection:
+        """Dials as soon as ``start`` is called. Takes over one reference of the worker. Any thread."""
+        connection = cls(messenger, worker, addrs)
+        connection._is_anon = anon
+        connection._protocol = Session.dialling(
+            connection, connection._config, messenger.auth, policy=policy, peer_type=peer_type, target=target
+        )
+        return connection
+
+    @classmethod
+    def accepted(
+        cls, messenger: Messenger, worker: Worker, fd: int, peer_addr: EntityAddr, on_handshake_end: Callable[[], object]
+    ) -> AsyncConnection:
+        """Takes over the socket and one reference of the worker, on whose thread it is called."""
+        connection = cls(messenger, worker, EntityAddrVec([peer_addr]))
+        connection._protocol = Session.accepted(connection, connection._config, messenger.auth)
+        connection._stream = connection._make_stream(fd, connecting=False)
+        connection._on_handshake_end = on_handshake_end
+        return connection
+
+    def start(self, event: ev.DialRequested | ev.Accepted) -> None:
+        """The first event of its life. Any thread."""
+        if self.worker.in_thread():
+            self._handle(event)
+        else:
+            self._post(event)
+
+    def __repr__(self) -> str:
+        state = self._protocol.state if hasattr(self, "_protocol") else "new"
+        return f"<AsyncConnection {self.messenger.name} to {self.peer_name} at {self._peer_addrs}: {state}>"
+
+    def __str__(self) -> str:
+        return f"{self.messenger.name} >> {self._peer_addrs} {self._protocol.state}"
+
+    # ---- the user's side: any thread ----
+
+    def send_message(self, message: Message, *, borrow: bool = False) -> None:
+        try:
+            self._session.send(message, borrow=borrow)
+        except SendQueueFull:
+            self._drain.expect(self._config.ms_send_queue_max_bytes // 2)
+            raise
+
+    def send_keepalive(self) -> None:
+        self._session.send_keepalive()
+
+    def flush(self, timeout: float | None = None) -> bool:
+        return self._wait_drained(0, timeout)
+
+    def wait_writable(self, timeout: float | None = None) -> bool:
+        return self._wait_drained(self._config.ms_send_queue_max_bytes // 2 or (1 << 62), timeout)
+
+    def _wait_drained(self, limit_bytes: int, timeout: float | None) -> bool:
+        if self.worker.in_thread():
+            raise RuntimeError("waiting for a connection on its own worker thread would wait for itself")
+        return self._drain.wait(limit_bytes, timeout)
+
+    def mark_down(self) -> None:
+        self.close(notify=False)
+
+    def close(self, *, notify: bool) -> None:
+        """Mark down; ``notify`` is the messenger's way, with a reset callback. What follows is silence: nothing that was
+        received is delivered any more."""
+        if self._is_marked_down:
+            return
+        self._is_marked_down = True
+        self._session.mute()
+        self.messenger.dispatch_queue.discard(self)
+        event = ev.MarkedDown(notify=notify)
+        if self.worker.in_thread():
+            self._handle(event)
+        else:
+            self._post(event)
+
+    def mark_disposable(self) -> None:
+        self._post(ev.MarkedDisposable())
+
+    @property
+    def is_connected(self) -> bool:
+        return self._protocol.is_ready and not self._is_marked_down
+
+    @property
+    def is_closed(self) -> bool:
+        """Closed for good, or about to be."""
+        return self._is_marked_down or self._protocol.is_closed
+
+    @property
+    def is_anon(self) -> bool:
+        return self._is_anon
+
+    @property
+    def peer_addrs(self) -> EntityAddrVec:
+        return self._peer_addrs
+
+    @property
+    def peer_name(self) -> EntityName:
+        if not hasattr(self, "_protocol"):
+            return EntityName(EntityType.NONE)
+        peer = self._protocol.peer
+        return peer.name if peer else EntityName(self._protocol.peer_type)
+
+    @property
+    def features(self) -> int:
+        return self._protocol.peer.features if self._protocol.peer else 0
+
+    @property
+    def con_mode(self) -> ConMode | None:
+        return self._protocol.peer.con_mode if self._protocol.peer else None
+
+    @property
+    def policy(self) -> Policy | None:
+        return self._protocol.policy
+
+    @property
+    def last_keepalive(self) -> float | None:
+        return self._session.info()["last_keepalive_ns"] / 1e9 or None
+
+    @property
+    def last_keepalive_ack(self) -> float | None:
+        return self._session.info()["last_keepalive_ack_ns"] / 1e9 or None
+
+    # ---- what the stream and the queue report (StreamOwner, SessionOwner) ----
+
+    def _on_connected(self) -> None:
+        stream = self._stream
+        if stream is None:
+            return
+        self._handle(ev.SocketConnected(_core.tcp_local_addr(stream.fd)))
+        if self._stream is stream:
+            stream.continue_()
+
+    def _on_frame(self, tag: int, payload: bytes, wire: bytes) -> None:
+        if tag == _BANNER:
+            self._handle(ev.BannerReceived(wire))
+        else:
+            self._handle(ev.FrameReceived(tag, payload, wire, self._session.in_seq))
+
+    def _on_fault(self, error: Exception, tag: int, data: bytes) -> None:
+        if tag == _BANNER and data and isinstance(error, RemoteProtocolError):
+            self._handle(ev.BannerReceived(data))  # the protocol says what kind of peer begins like this
+        elif isinstance(error, RemoteProtocolError):
+            name = Tag(tag).name if tag in Tag else f"tag {tag}"
+            self._handle(ev.SocketLost(RemoteProtocolError(f"{name} in state {self._protocol.state}: {error}")))
+        else:
+            self._handle(ev.SocketLost(error))
+
+    def _on_intercepted(self, tag: int, sent: bool) -> None:
+        intercept = self.messenger.interceptor
+        if intercept:
+            intercept(self, tag, sent)
+        else:
+            self.answer_intercepted(proceed=True)
+
+    def _on_send_queued(self) -> None:
+        self._handle(ev.SendQueued())
+
+    def _on_drained(self) -> None:
+        if self._drain.drained():
+            self.messenger.dispatch_queue.queue_drained(self)
+
+    # ---- the event loop of the control plane ----
+
+    def _post(self, event: ev.Event) -> None:
+        self.worker.submit_to(partial(self._on_posted, event), nowait=True)
+
+    def _on_posted(self, event: ev.Event) -> None:
+        if self.worker.in_thread():
+            self._handle(event)
+        else:
+            self._post(event)  # we moved while it was under way
+
+    def _handle(self, event: ev.Event) -> None:
+        """On the worker. What arises while actions are executed waits for their end, except that closing goes first."""
+        if self._is_executing and not isinstance(event, ev.MarkedDown):
+            self._late.append(event)
+            return
+        outer, self._is_executing = self._is_executing, True
+        try:
+            self._decide(event)
+            while self._late and not outer:
+                self._decide(self._late.popleft())
+        finally:
+            self._is_executing = outer
+
+    def _decide(self, event: ev.Event) -> None:
+        faults = self._protocol.faults
+        try:
+            actions = self._protocol.handle(event, self.worker.center.now_ns())
+        except Exception:
+            # A defect of ours. It costs this connection and nothing else.
+            self.log.exception("cannot handle %s", event)
+            actions = self._protocol.handle(ev.MarkedDown(notify=True), self.worker.center.now_ns())
+        if self._protocol.faults != faults:
+            self._count_fault()
+        self._lists += 1
+        number = self._lists
+        for action in actions:
+            self._execute(action)
+            if self._lists != number:
+                return  # a callback closed the connection: what was to follow is void
+
+    def _execute(self, action: act.Action) -> None:
+        match action:
+            case act.SendFrame(tag, payload):
+                if self._stream:
+                    self._stream.send_frame(tag, payload)
+            case act.Continue():
+                if self._stream:
+                    self._stream.continue_()
+            case act.SendBytes(data):
+                if self._stream:
+                    self._stream.send_bytes(data)
+            case act.SetRevision(revision):
+                if self._stream:
+                    self._stream.set_revision(revision)
+            case act.Dial(addr):
+                self._dial(addr)
+            case act.CloseSocket():
+                self._close_stream()
+            case act.ArmTimer(timer, delay_ns):
+                self._disarm(timer)
+                self._timers[timer] = self.worker.center.create_time_event(delay_ns, partial(self._on_timer, timer))
+            case act.CancelTimer(timer):
+                self._disarm(timer)
+            case act.EnterReady(lossless, features):
+                self._enter_ready(lossless=lossless, features=features)
+            case act.SetPolicy(_, policy):
+                if self._stream:
+                    self._stream.set_throttles(*self._throttles(policy))
+            case act.SetPeer(peer):
+                self._peer_addrs = peer.addrs
+            case act.LearnAddress(addr):
+                self.messenger.learn_addr(addr)
+            case act.Notify(notice):
+                self._notify(notice)
+            case act.Requeue():
+                self._session.requeue()
+            case act.DropAcked(seq):
+                self._drop_acked(seq)
+            case act.ResetQueues(drop):
+                self._session.reset(drop_queue=drop)
+                if drop:
+                    self.messenger.dispatch_queue.discard(self)
+            case act.WatchQueue():
+                self._session.notify_send(True)
+            case act.Closed(reason):
+                self._closed(reason)
+            case act.CloseExisting(existing):
+                existing.close(notify=True)  # type: ignore[attr-defined]
+            case act.NudgeExisting(existing):
+                existing.send_keepalive()  # type: ignore[attr-defined]
+            case act.TakeOver(existing, handoff):
+                existing._post_take_over(self, handoff)  # type: ignore[attr-defined]
+            case act.AdoptStream(handoff):
+                self._move_to(handoff)
+            case act.RefuseTakeOver(verdict):
+                if self._newcomer:
+                    self._newcomer._post(ev.TakeOverRefused(verdict))
+            case _:
+                raise NotImplementedError(f"{type(action).__name__} is not supported")
+
+    # ---- sockets ----
+
+    def _throttles(self, policy: Policy | None) -> tuple[Any, Any, _core.Throttle]:
+        messages, size = (policy.throttler_messages, policy.throttler_bytes) if policy else (None, None)
+        return messages, size, self.messenger.dispatch_throttle
+
+    def _make_stream(self, fd: int, *, connecting: bool) -> _core.Stream:
+        messages, size, dispatch = self._throttles(self._protocol.policy)
+        return _core.Stream(
+            self.worker.core, fd, self, connecting=connecting, limits=self.messenger.limits,
+            policy_messages=messages, policy_bytes=size, dispatch_bytes=dispatch,
+        )
+
+    def _dial(self, addr: EntityAddr) -> None:
+        if self._protocol.faults:
+            self.worker.perf.inc("msgr_reconnects")
+        try:
+            fd = self.messenger.connect_socket(self.worker, addr).detach()
+            self._stream = self._make_stream(fd, connecting=True)
+        except OSError as error:
+            self._handle(ev.SocketLost(error))
+
+    def _close_stream(self) -> None:
+        self._liveness.stop()
+        if self._stream:
+            self._stream.close()
+            self._stream = None
+
+    def _try_send(self) -> int:
+        """Send now what is assembled and queued, rather than at the end of this turn; returns the bytes still unsent.
+        EVENT_WRITABLE is registered exactly while that is more than 0."""
+        return self._stream.try_send() if self._stream else 0
+
+    def set_mask(self, received: int, sent: int) -> None:
+        """Have frames whose ``1 << tag`` is in a mask shown to the messenger's interceptor first. On the worker."""
+        if self._stream:
+            self._stream.set_mask(received, sent)
+
+    def answer_intercepted(self, *, proceed: bool) -> None:
+        """The interceptor's answer: let the frame through, or break the socket there. On the worker."""
+        if self._stream:
+            if proceed:
+                self._stream.continue_()
+            else:
+                self._stream.fail()
+
+    # ---- states ----
+
+    def _enter_ready(self, *, lossless: bool, features: int) -> None:
+        if not self._stream:
+            return
+        self._session.take_features(features)
+        self._stream.start(self._session, lossless=lossless)
+        self._liveness.start()
+        self._end_handshake()
+        self.log.info("ready, %s, features %#x", "lossless" if lossless else "lossy", features)
+
+    def _drop_acked(self, seq: int) -> None:
+        if seq > (out_seq := self._session.out_seq):
+            self._handle(ev.SocketLost(RemoteProtocolError(f"the peer acknowledges message {seq}, sent were {out_seq}")))
+            self._lists += 1  # the rest of the list is void
+        else:
+            self._session.drop_acked(seq)
+
+    def _notify(self, notice: act.Notice) -> None:
+        queue, chain = self.messenger.dispatch_queue, self.messenger.dispatchers
+        match notice:
+            case act.Notice.CONNECT:
+                queue.queue_connect(self)
+            case act.Notice.FAST_CONNECT:
+                chain.ms_handle_fast_connect(self)
+            case act.Notice.ACCEPT:
+                queue.queue_accept(self)
+            case act.Notice.FAST_ACCEPT:
+                chain.ms_handle_fast_accept(self)
+            case act.Notice.RESET:
+                self.worker.perf.inc("msgr_resets")
+                queue.queue_reset(self)
+            case act.Notice.REMOTE_RESET:
+                self.worker.perf.inc("msgr_remote_resets")
+                queue.queue_remote_reset(self)
+            case act.Notice.REFUSED:
+                queue.queue_refused(self)
+
+    def _closed(self, reason: str) -> None:
+        """The last action of all."""
+        self.log.debug("closed: %s", reason)
+        self._is_marked_down = True
+        for timer in list(self._timers):
+            self._disarm(timer)
+        self._session.mute()
+        self._session.close()
+        self.messenger.dispatch_queue.discard(self)
+        self._drain.close()
+        self._end_handshake()
+        self.messenger.forget(self)
+        self.worker.perf.dec("msgr_active_connections")
+        self.worker.release()
+
+    def _end_handshake(self) -> None:
+        tell, self._on_handshake_end = self._on_handshake_end, None
+        if tell:
+            tell()
+
+    def _count_fault(self) -> None:
+        error = self._protocol.last_error
+        cause = error.cause if isinstance(error, ConnectionFault) else type(error).__name__
+        self.worker.perf.inc("msgr_faults", label=cause)
+        if cause == "timeout":
+            self.worker.perf.inc("msgr_connection_ready_timeouts")
+        elif cause == "idle":
+            self.worker.perf.inc("msgr_connection_idle_timeouts")
+        level = "warning" if isinstance(error, RemoteProtocolError) else "info"
+        getattr(self.log, level)("fault: %s", error)
+
+    # ---- time ----
+
+    def _on_timer(self, timer: ev.Timer) -> None:
+        self._timers.pop(timer, None)
+        self._handle(ev.TimerFired(timer))
+
+    def _disarm(self, timer: ev.Timer) -> None:
+        if event_id := self._timers.pop(timer, None):
+            self.worker.center.delete_time_event(event_id)
+
+    def session_info(self) -> dict[str, int]:
+        """The numbers of the present session, such as ``in_seq`` and ``last_read_ns``. Any thread."""
+        return self._session.info()
+
+    def fault(self, error: ConnectionFault) -> None:
+        """The socket is given up. On the worker."""
+        self._handle(ev.SocketLost(error))
+
+    # ---- taking over a newcomer's socket, and giving ours away ----
+
+    def _post_take_over(self, newcomer: AsyncConnection, handoff: ev.Handoff) -> None:
+        self.worker.submit_to(partial(self._on_take_over, newcomer, handoff), nowait=True)
+
+    def _on_take_over(self, newcomer: AsyncConnection, handoff: ev.Handoff) -> None:
+        if not self.worker.in_thread():
+            self._post_take_over(newcomer, handoff)
+            return
+        self._newcomer = newcomer
+        self._handle(ev.TakeOverRequested(handoff))
+
+    def _move_to(self, handoff: ev.Handoff) -> None:
+        """First hop, on the old worker: its batch is dispatched, the old stream is gone, so ``in_seq`` is final."""
+        newcomer = self._newcomer
+        if newcomer is None:
+            raise AssertionError("AdoptStream without a newcomer")
+        in_seq = self._session.in_seq
+        old, self.worker = self.worker, newcomer.worker
+        self._session.move(newcomer.worker.core)
+        old.perf.dec("msgr_active_connections")
+        self.worker.perf.inc("msgr_active_connections")
+        old.release()
+        self.worker.get()
+        self.worker.submit_to(partial(self._adopt, newcomer, handoff, in_seq), nowait=True)
+
+    def _adopt(self, newcomer: AsyncConnection, handoff: ev.Handoff, in_seq: int) -> None:
+        """Second hop, on the newcomer's worker."""
+        self._newcomer = None
+        stream = newcomer._stream
+        if stream is None:
+            self._handle(ev.SocketLost(ConnectionFault("the newer socket was lost before it could be taken over", "lost")))
+            return
+        newcomer._stream = None
+        stream.owner = self
+        self._stream = stream
+        stream.set_throttles(*self._throttles(self._protocol.policy))
+        newcomer._handle(ev.StreamHandedOver())
+        self._handle(ev.StreamAdopted(handoff, in_seq))
+
+    # ---- what the protocol asks of its surroundings (SessionHost) ----
+
+    @property
+    def my_name(self) -> EntityName:
+        return self.messenger.entity_name
+
+    @property
+    def my_addrs(self) -> EntityAddrVec:
+        return self.messenger.myaddrs
+
+    def has_queued(self) -> bool:
+        info = self._session.info()
+        return bool(info["queued_messages"] or info["unacked_messages"] or info["keepalive_wanted"])
+
+    def new_cookie(self) -> int:
+        return self.messenger.new_cookie()
+
+    def jitter(self) -> float:
+        return self.messenger.jitter()
+
+    def next_global_seq(self, minimum: int) -> int:
+        return self.messenger.get_global_seq(minimum)
+
+    def choose_policy(self, peer_type: EntityType) -> Policy:
+        return self.messenger.get_policy(peer_type)
+
+    def find_existing(self, addrs: EntityAddrVec) -> ExistingSession | None:
+        existing = self.messenger.lookup(addrs)
+        return existing.view() if existing else None
+
+    def view(self) -> ExistingSession:
+        """What a newcomer must know of us; we are its handle. Any thread."""
+        return self._protocol.view(self)
+
+    def register(self, addrs: EntityAddrVec, *, instead_of: object | None) -> bool:
+        return self.messenger.register(self, addrs, instead_of=instead_of)
