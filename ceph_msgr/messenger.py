@@ -355,7 +355,8 @@ class Messenger:
 
     def perf_counters(self) -> list[PerfCounters]:
         """Of the workers, of this messenger's dispatching, and of its dispatch throttle; see ``metrics``."""
-        return [*self.stack.perf_counters(), self.dispatchers.perf, throttle_counters(self.dispatch_throttle)]
+        throttle = throttle_counters(self.dispatch_throttle)
+        return [*self.stack.perf_counters(), self.dispatchers.perf, self.dispatch_queue.perf, throttle]
 
     # ---- for connections ----
 

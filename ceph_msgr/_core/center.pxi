@@ -274,11 +274,11 @@ cdef class EventCenter:
 
     def submit_to(self, callback, *, bint nowait=False):
         cdef Submission submission
-        if self.in_thread():
-            callback()
-            return
         if nowait:
             self.dispatch_event_external(callback)
+            return
+        if self.in_thread():
+            callback()
             return
         submission = Submission.__new__(Submission)
         submission.callback = callback

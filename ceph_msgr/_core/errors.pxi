@@ -59,20 +59,18 @@ def callback_errors():
 
 
 cdef void report(object exc, str where) noexcept:
-    # The loop goes on whatever a callback raised. Only Ctrl-C ends it, once this turn's other callbacks have run.
+    # The loop goes on whatever a callback raised. Only Ctrl-C ends it, once this turn's other callbacks have run. What the
+    # hook raises goes, as noexcept has it, to sys.unraisablehook, with what it was told as its context.
     global reported, interrupt, interrupt_thread
     if isinstance(exc, KeyboardInterrupt):
         interrupt = exc
         interrupt_thread = PyThread_get_thread_ident()
         return
     reported += 1
-    try:
-        if exception_hook is not None:
-            exception_hook(exc, where)
-        else:
-            logger.error("exception in %s", where, exc_info=exc)
-    except BaseException:
-        PyErr_WriteUnraisable(exc)
+    if exception_hook is not None:
+        exception_hook(exc, where)
+    else:
+        logger.error("exception in %s", where, exc_info=exc)
 
 
 cdef int raise_interrupt() except -1:

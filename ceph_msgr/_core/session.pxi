@@ -37,6 +37,8 @@ cdef class Session:
         cmsgr_session_set_user(c, NULL)
         cmsgr_session_unref(c)
         live.sessions -= 1
+        if not self.worker.is_owner():
+            cmsgr_center_wakeup(self.worker.center.c)  # to release what was queued
         return 0
 
     cdef int ensure_open(self) except -1:

@@ -50,9 +50,11 @@ cdef class WorkerCore:
         try:
             rc = wait_sliced(wait_worker, self.c, max_wait_ns)
             check(rc, "a worker's turn")
-            if rc and not Py_IsFinalizing():
-                self.python_entries += 1
-                self.user_phase()
+            if not Py_IsFinalizing():
+                free_entries(cmsgr_worker_take_garbage(self.c))
+                if rc:
+                    self.python_entries += 1
+                    self.user_phase()
         finally:
             self.center.end_step(claimed)
         raise_interrupt()
@@ -60,7 +62,6 @@ cdef class WorkerCore:
 
     cdef void user_phase(self) noexcept:
         cdef cmsgr_item *item
-        free_entries(cmsgr_worker_take_garbage(self.c))
         cmsgr_center_dispatch(self.center.c)
         while True:
             item = cmsgr_worker_take_item(self.c)

@@ -138,6 +138,7 @@ class DispatcherChain:
         die_on_unhandled: bool = False,
         on_error: Callable[[object, BaseException], object] | None = None,
     ) -> None:
+        self.name = name
         self.die_on_unhandled = die_on_unhandled
         self.on_error = on_error
         self.on_change: Callable[[], object] | None = None

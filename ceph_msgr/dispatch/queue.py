@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ceph_msgr.dispatch.dispatcher import Connection, DispatcherChain
 from ceph_msgr.dispatch.prioritized import PrioritizedQueue
 from ceph_msgr.log import get_logger
+from ceph_msgr.metrics import Kind, Metric, PerfCounters
 from ceph_msgr.net.threads import Joinable, ThreadStarter, start_daemon_thread
 
 if TYPE_CHECKING:
@@ -57,6 +58,18 @@ class DispatchQueue:
         start_thread: ThreadStarter = start_daemon_thread,
     ) -> None:
         self.chain = chain
+        self.perf = PerfCounters(
+            f"AsyncMessenger::DispatchQueue-{chain.name}",
+            (
+                Metric("msgr_dispatch_queue_len", Kind.GAUGE, "messages and events queued for the dispatch thread"),
+                Metric("msgr_dispatch_queue_max_age_seconds", Kind.GAUGE, "how long the oldest queued message has waited"),
+            ),
+            labels={"messenger": chain.name},
+            read=lambda: {
+                "msgr_dispatch_queue_len": self.get_dispatch_queue_len(),
+                "msgr_dispatch_queue_max_age_seconds": self.get_dispatch_queue_max_age(),
+            },
+        )
         self._clock = clock
         self._start_thread = start_thread
         self._queue: PrioritizedQueue[_Entry] = PrioritizedQueue(pq_max_tokens_per_priority, pq_min_cost)

@@ -191,7 +191,6 @@ class _Listener:
     def close(self) -> None:
         self.is_closed = True
         self._center.delete_file_event(self.socket.fd, EVENT_READABLE)
-        self._center.delete_time_event(self._retry_timer)
         self.socket.close()
 
     def accept(self) -> None:
@@ -230,8 +229,7 @@ class _Listener:
 
     def _resume(self) -> None:
         self._retry_timer = 0
-        self.watch()
-        self.accept()
+        self.watch()  # tells at once of those who came meanwhile
 
     @property
     def _center(self) -> EventCenter:

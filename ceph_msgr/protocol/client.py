@@ -32,7 +32,7 @@ from ceph_msgr.protocol.frames import (
 from ceph_msgr.protocol.handshake import Handshake, check_plausible
 from ceph_msgr.protocol.states import State
 from ceph_msgr.wire.addr import EntityAddr
-from ceph_msgr.wire.entity import EntityName, EntityType
+from ceph_msgr.wire.entity import EntityName
 from ceph_msgr.wire.features import describe
 
 if TYPE_CHECKING:
@@ -40,17 +40,18 @@ if TYPE_CHECKING:
 
 __all__ = ["ClientHandshake"]
 
+
 class ClientHandshake(Handshake):
     """One dial, from the connected socket to READY."""
 
     is_client = True
 
-    def __init__(self, session: Session, peer_type: EntityType) -> None:
+    def __init__(self, session: Session) -> None:
         super().__init__(session)
-        self.peer_type = peer_type
+        self.peer_type = session.peer_type
         self.local_addr = EntityAddr()
         #: Methods not tried yet on this socket.
-        self._methods: list[ClientAuth] = list(session.auth.clients(peer_type))
+        self._methods: list[ClientAuth] = list(session.auth.clients(session.peer_type))
         self._offered_modes: tuple[ConMode, ...] = ()
         self._exchange: ClientExchange
 

@@ -42,7 +42,6 @@ from ceph_msgr.protocol.reconnect import (
 )
 from ceph_msgr.protocol.states import State
 from ceph_msgr.wire.addr import EntityAddr
-from ceph_msgr.wire.entity import EntityType
 
 if TYPE_CHECKING:
     from ceph_msgr.protocol.session import Session
@@ -61,7 +60,6 @@ class ServerHandshake(Handshake):
     def __init__(self, session: Session, peer_addr: EntityAddr) -> None:
         super().__init__(session)
         self.peer_addr = peer_addr
-        self.peer_type = EntityType.NONE
         self._method = 0
         self._exchange: ServerExchange
         #: The session whose answer to our TakeOver is awaited, and what was offered to it.
@@ -79,7 +77,7 @@ class ServerHandshake(Handshake):
     # ---- authentication ----
 
     def _on_hello(self, frame: HelloFrame) -> None:
-        self.peer_type = frame.entity_type
+        self.session.peer_type = frame.entity_type
         policy = self.host.choose_policy(frame.entity_type)
         self.session.set_policy(policy)
         self.session.emit(SetPolicy(frame.entity_type, policy))
@@ -91,13 +89,13 @@ class ServerHandshake(Handshake):
     def _on_auth_request(self, frame: AuthRequestFrame) -> None:
         auth = self.session.auth
         self._method = frame.method
-        server = auth.server(self.peer_type, frame.method)
-        mode = server and auth.pick_mode(self.peer_type, frame.method, frame.modes)
+        server = auth.server(self.session.peer_type, frame.method)
+        mode = server and auth.pick_mode(self.session.peer_type, frame.method, frame.modes)
         if not server or not mode:
             self._send_bad_method(errno.EOPNOTSUPP, f"method {frame.method} with modes {list(frame.modes)} is not allowed")
             return
         self.con_mode = mode
-        self._exchange = server.start(self.peer_type, mode)
+        self._exchange = server.start(self.session.peer_type, mode)
         self._answer(self._exchange.request, frame.auth_payload)
 
     def _on_auth_request_more(self, frame: AuthRequestMoreFrame) -> None:
@@ -126,7 +124,7 @@ class ServerHandshake(Handshake):
         self.session.enter(self.session.state, f"refused: {reason}")
         self.send(
             AuthBadMethodFrame(
-                self._method, -code, auth.server_methods(self.peer_type), auth.server_modes(self.peer_type)
+                self._method, -code, auth.server_methods(self.session.peer_type), auth.server_modes(self.session.peer_type)
             )
         )
         self.session.emit(Continue())
@@ -166,7 +164,7 @@ class ServerHandshake(Handshake):
     def _handoff(self, frame: ClientIdentFrame | SessionReconnectFrame) -> Handoff:
         return Handoff(
             frame=frame,
-            peer_type=self.peer_type,
+            peer_type=self.session.peer_type,
             con_mode=self.con_mode,
             global_id=self.global_id,
             credentials=self.credentials,

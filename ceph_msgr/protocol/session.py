@@ -156,6 +156,8 @@ class Session:
         self.state = State.NEW
         #: None on an accepted connection until the peer's HELLO.
         self.policy: Policy | None = None
+        #: NONE on an accepted connection until the peer's HELLO.
+        self.peer_type = peer_type
         #: The policy's bit, until the accepting side or ``mark_disposable`` decides otherwise.
         self.is_lossy = False
         #: The address we dial. Blank on an accepted connection until the peer identifies itself.
@@ -181,7 +183,6 @@ class Session:
 
         self._actions: list[Action] = []
         self._now_ns = 0
-        self._peer_type = peer_type
         self._handshake: Handshake | None = None
         self._has_stream = False
         self._armed: set[Timer] = set()
@@ -208,9 +209,7 @@ class Session:
         return cls(host, config, auth, policy=policy, peer_type=peer_type, target=target, assemble=assemble)
 
     @classmethod
-    def accepted(
-        cls, host: SessionHost, config: Config, auth: AuthRegistry, *, assemble: Assemble = assemble_control
-    ) -> Session:
+    def accepted(cls, host: SessionHost, config: Config, auth: AuthRegistry, *, assemble: Assemble = assemble_control) -> Session:
         """A socket that somebody dialled; its peer and policy are not known yet."""
         return cls(host, config, auth, assemble=assemble)
 
@@ -254,11 +253,6 @@ class Session:
     def is_closed(self) -> bool:
         return self.state is State.CLOSED
 
-    @property
-    def peer_type(self) -> EntityType:
-        """NONE on an accepted connection until the peer's HELLO."""
-        return self._handshake.peer_type if isinstance(self._handshake, ServerHandshake) else self._peer_type
-
     # ---- for the handshakes ----
 
     @property
@@ -297,7 +291,6 @@ class Session:
         self._handshake = None
         self._backoff_ns = 0
         self.peer = peer
-        self._peer_type = peer.name.type
         self.enter(State.READY, reason)
         self.emit(EnterReady(lossless=not self.is_lossy, features=peer.features))
 
@@ -435,7 +428,7 @@ class Session:
         self.enter(State.CONNECTING, reason)
         if self.server_cookie:
             self.connect_seq += 1
-        self._handshake = ClientHandshake(self, self._peer_type)
+        self._handshake = ClientHandshake(self)
         self._has_stream = True
         self._arm(Timer.HANDSHAKE, self._seconds(self.config.ms_connection_ready_timeout))
         self.emit(Dial(self.target))

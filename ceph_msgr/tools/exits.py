@@ -43,6 +43,10 @@ def run_tool(program: str, body: Callable[[Sequence[str]], int], argv: Sequence[
         return exit_of_signal(signal.SIGPIPE)
     except KeyboardInterrupt:
         return exit_of_signal(signal.SIGINT)
-    except (Failure, MessengerError, OSError) as error:
+    except OSError as error:
+        # Without "[Errno 98]", and with the file if there is one.
+        complain(program, ": ".join(filter(None, (error.filename, error.strerror))) or error)
+        return EXIT_RUN_TIME
+    except (Failure, MessengerError) as error:
         complain(program, error)
         return EXIT_RUN_TIME

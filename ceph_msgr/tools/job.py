@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ceph_msgr import Config, Connection, Dispatcher, EntityAddr, EntityAddrVec, EntityType, Message, Messenger, Policy
+from ceph_msgr import Config, Connection, Dispatcher, EntityAddr, EntityType, Message, Messenger, Policy
 from ceph_msgr.auth import AuthRegistry
 from ceph_msgr.tools.histogram import LatencyHistogram
 from ceph_msgr.tools.workload import REPLY_TYPE, make_request
@@ -97,7 +97,7 @@ class Job(Dispatcher):
         """Dial; ``Connected`` or ``Lost`` follows."""
         self._messenger.add_dispatcher_head(self)
         self._messenger.start()
-        self._connection = self._messenger.connect_to(EntityType.OSD, EntityAddrVec([self._server]))
+        self._connection = self._messenger.connect_to(EntityType.OSD, self._server)
 
     def start(self) -> None:
         """Send the first requests, as many as may be in flight. Once, when connected."""

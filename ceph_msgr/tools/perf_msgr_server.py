@@ -7,7 +7,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from queue import SimpleQueue
 from signal import Signals
@@ -16,7 +16,7 @@ from ceph_msgr import Config, EntityType, Messenger, Policy
 from ceph_msgr.auth import AuthRegistry
 from ceph_msgr.metrics import render_prometheus, snapshot
 from ceph_msgr.tools.answerer import Answerer, ThinkingAnswerer
-from ceph_msgr.tools.exits import EXIT_OK, Failure, run_tool
+from ceph_msgr.tools.exits import EXIT_OK, run_tool
 from ceph_msgr.tools.metrics_server import serve_metrics
 from ceph_msgr.tools.server_options import PROGRAM, server_options
 from ceph_msgr.tools.server_process import announcement
@@ -25,10 +25,11 @@ from ceph_msgr.tools.signals import catch_signals
 __all__ = ["main"]
 
 
-def _read_until_eof() -> None:
+def _await_eof(tell: Callable[[None], object]) -> None:
     # Below sys.stdin: a thread inside its buffer would hold a lock that the interpreter wants at exit.
     while os.read(0, 4096):
         pass
+    tell(None)
 
 
 def _say(line: str) -> None:
@@ -70,10 +71,7 @@ def _run(argv: Sequence[str]) -> int:
     stop: SimpleQueue[Signals | None] = SimpleQueue()
     # Signals inside: should the clean-up ever hang, Ctrl-C ends it.
     with answerer, _make_messenger(options) as messenger, ExitStack() as cleanup, catch_signals(stop.put):
-        try:
-            messenger.bind(options.bind)
-        except OSError as error:
-            raise Failure(f"cannot listen on {options.bind}: {error.strerror or error}") from error
+        messenger.bind(options.bind)
         messenger.start()
         messenger.add_dispatcher_head(answerer)
         cpu_ns = time.process_time_ns()
@@ -82,7 +80,7 @@ def _run(argv: Sequence[str]) -> int:
             metrics = serve_metrics(options.metrics_port, lambda: render_prometheus(messenger.perf_counters()))
             _say(f"metrics on http://127.0.0.1:{cleanup.enter_context(metrics)}/metrics")
         if options.until_eof:
-            threading.Thread(target=lambda: stop.put(_read_until_eof()), name="stdin", daemon=True).start()
+            threading.Thread(target=_await_eof, args=[stop.put], name="stdin", daemon=True).start()
         stop.get()
         _say(_summary(snapshot(messenger.perf_counters()), time.process_time_ns() - cpu_ns))
     return EXIT_OK

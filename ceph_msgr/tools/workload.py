@@ -6,8 +6,8 @@ from ceph_msgr.messages import MOSDOp, MOSDOpReply, OSDOp
 
 __all__ = ["REPLY_TYPE", "REQUEST_TYPE", "make_reply", "make_request"]
 
-REQUEST_TYPE = MOSDOp.TYPE
-REPLY_TYPE = MOSDOpReply.TYPE
+REQUEST_TYPE: int = MOSDOp.TYPE
+REPLY_TYPE: int = MOSDOpReply.TYPE
 
 _WRITE = 0x2201
 

@@ -3,10 +3,6 @@
  *
  * Threads. Everything belongs to the owner, except post, kick, wakeup and owner (any thread).
  *
- * Kicks. A stack that any thread pushes to and only the owner takes, always all of it, hence without the ABA
- * problem. A kick's `queued` is exchanged by both sides (acquire and release): who finds it 1 knows that fn will yet
- * run, and what he wrote before is seen by it.
- *
  * No wakeup is lost. A poster (1) makes its work visible (extq.count, kicks or wakeup_wanted), then (2) reads
  * `sleeping`. The owner (3) sets `sleeping`, then (4) looks for work, and waits only if there is none. All four are
  * sequentially consistent, so they have one order. If the owner's look (4) missed the work, (4) came before (1),
@@ -27,6 +23,7 @@
 #include "extq.h"
 #include "files.h"
 #include "internal.h"
+#include "kicks.h"
 #include "timers.h"
 
 enum { MAX_READY = 256 }; /* of one wait */
@@ -43,7 +40,7 @@ struct cmsgr_center {
     cmsgr_ready ready[MAX_READY];
     char other_threads_write_below[64]; /* apart from the owner's cache lines */
     cmsgr__extq posts;
-    _Atomic(cmsgr__kick *) kicks; /* newest first */
+    cmsgr__kicks kicks;
     atomic_int sleeping;
     atomic_int wakeup_wanted;
     atomic_int inside;
@@ -87,72 +84,20 @@ void cmsgr_center_wakeup(cmsgr_center *c)
 
 int cmsgr__center_kick(cmsgr_center *c, cmsgr__kick *kick)
 {
-    cmsgr__kick *head;
-
-    if (atomic_exchange_explicit(&kick->queued, 1, memory_order_acq_rel))
+    if (!cmsgr__kicks_claim(kick))
         return 0;
     enter(c);
-    head = atomic_load_explicit(&c->kicks, memory_order_relaxed);
-    do
-        kick->next = head;
-    while (!atomic_compare_exchange_weak(&c->kicks, &head, kick));
+    cmsgr__kicks_push(&c->kicks, kick);
     wake_and_leave(c);
     return 1;
 }
 
-/* ---- Kicks, the owner's side --------------------------------------------------------------------------- */
-
-static void take_kicks(cmsgr_center *c)
-{
-    cmsgr__kick *newest, *oldest = NULL, **end = &c->taken_kicks;
-
-    if (!atomic_load_explicit(&c->kicks, memory_order_relaxed))
-        return;
-    newest = atomic_exchange_explicit(&c->kicks, NULL, memory_order_acquire);
-    while (newest) {
-        cmsgr__kick *next = newest->next;
-
-        newest->next = oldest;
-        oldest = newest;
-        newest = next;
-    }
-    while (*end)
-        end = &(*end)->next;
-    *end = oldest;
-}
-
-/* One round: a kick made by a kick's fn runs in the next wait, which will not sleep. */
-static int run_kicks(cmsgr_center *c)
-{
-    int ran = 0;
-
-    take_kicks(c);
-    while (c->taken_kicks) {
-        cmsgr__kick *kick = c->taken_kicks;
-
-        c->taken_kicks = kick->next;
-        atomic_exchange_explicit(&kick->queued, 0, memory_order_acq_rel);
-        kick->fn(kick);
-        ran++;
-    }
-    return ran;
-}
-
 void cmsgr__center_unkick(cmsgr_center *c, cmsgr__kick *kick)
 {
-    if (!atomic_load_explicit(&kick->queued, memory_order_acquire))
-        return;
-    take_kicks(c);
-    for (cmsgr__kick **at = &c->taken_kicks; *at; at = &(*at)->next) {
-        if (*at == kick) {
-            *at = kick->next;
-            break;
-        }
-    }
-    atomic_store_explicit(&kick->queued, 0, memory_order_release);
+    cmsgr__kicks_remove(&c->kicks, &c->taken_kicks, kick);
 }
 
-/* ---- Files --------------------------------------------------------------------------------------------- */
+/* ---- Files ------------------------------------------------------------------------------------------- */
 
 int cmsgr_center_add_file(cmsgr_center *c, int fd, int mask, int phase, cmsgr_file_fn fn, void *arg)
 {
@@ -240,7 +185,7 @@ int cmsgr__center_has_user_work(cmsgr_center *c, int64_t now_ns)
 
 static int must_not_sleep(cmsgr_center *c)
 {
-    return cmsgr__extq_len(&c->posts) || atomic_load(&c->kicks) || atomic_load(&c->wakeup_wanted);
+    return cmsgr__extq_len(&c->posts) || !cmsgr__kicks_empty(&c->kicks) || atomic_load(&c->wakeup_wanted);
 }
 
 /* How long the poller may wait: less than asked if a timer is due earlier, 0 if there is something to do. */
@@ -285,7 +230,7 @@ int cmsgr__center_wait(cmsgr_center *c, int64_t max_wait_ns)
         c->stats.events += ran >= 0;
         ran_io += ran > 0;
     }
-    ran_io += run_kicks(c);
+    ran_io += cmsgr__kicks_run(&c->kicks, &c->taken_kicks);
     return (ran_io ? FOUND_IO : 0) | (cmsgr__center_has_user_work(c, after_ns) ? FOUND_USER : 0);
 }
 

@@ -19,8 +19,8 @@ typedef struct cmsgr__kick {
  * this call queued it, 0 if it was queued already. */
 int cmsgr__center_kick(cmsgr_center *center, cmsgr__kick *kick);
 
-/* Owner. After it returns, fn will not be called for kicks made so far. No thread may be in the middle of a kick of this
- * one: see to that by a lock of your own. */
+/* Owner. After it returns, fn will not be called for kicks made so far. No other thread may be in the middle of kicking
+ * this one: see to that by a lock of your own. */
 void cmsgr__center_unkick(cmsgr_center *center, cmsgr__kick *kick);
 
 /* Owner. Like cmsgr_center_wait, but returns what it found: a file callback of the I/O phase or a kick ran (1), or

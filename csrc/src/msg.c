@@ -7,9 +7,9 @@
 
 #include "internal.h"
 
-cmsgr__msg *cmsgr__msg_new(const cmsgr_env *env, cmsgr__pool *pool, size_t body_len)
+cmsgr__msg *cmsgr__msg_new(const cmsgr_env *env, cmsgr__pool *pool, size_t body_len, size_t data_at)
 {
-    size_t inside = body_len <= CMSGR__SMALL_BODY ? body_len + CMSGR__BODY_SKEW : 0;
+    size_t inside = body_len <= CMSGR__SMALL_BODY ? body_len + CMSGR__SMALL_SKEW : 0;
     cmsgr__msg *msg = cmsgr__pool_get(pool, sizeof *msg + inside);
 
     if (!msg)
@@ -18,11 +18,14 @@ cmsgr__msg *cmsgr__msg_new(const cmsgr_env *env, cmsgr__pool *pool, size_t body_
     atomic_init(&msg->refs, 1);
     msg->env = env;
     if (inside) {
-        msg->body = (uint8_t *)(msg + 1) + CMSGR__BODY_SKEW;
+        msg->body = (uint8_t *)(msg + 1) + CMSGR__SMALL_SKEW;
         msg->body_cap = body_len;
     } else if (cmsgr__msg_grow(msg, body_len) < 0) {
         cmsgr__pool_put(msg);
         return NULL;
+    } else {
+        msg->skew = -((uintptr_t)msg->large + data_at) & (CMSGR__DATA_ALIGN - 1);
+        msg->body = msg->large + msg->skew;
     }
     return msg;
 }
@@ -34,11 +37,11 @@ int cmsgr__msg_grow(cmsgr__msg *msg, size_t body_len)
 
     if (cap > body_len)
         cap = body_len;
-    large = cmsgr__realloc(msg->env, msg->large, cap + CMSGR__BODY_SKEW);
+    large = cmsgr__realloc(msg->env, msg->large, cap + CMSGR__DATA_ALIGN);
     if (!large)
         return -ENOMEM;
     msg->large = large;
-    msg->body = large + CMSGR__BODY_SKEW;
+    msg->body = large + msg->skew;
     msg->body_cap = cap;
     return 0;
 }

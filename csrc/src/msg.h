@@ -11,8 +11,10 @@ enum {
     CMSGR__SMALL_BODY = 16 * 1024,
     /* A body's memory starts at this size and doubles with what has really arrived: a claimed length is only a claim. */
     CMSGR__BODY_STEP = 1024 * 1024,
-    /* The body begins 7 bytes into aligned memory, so that the front behind a 41-byte header is aligned to 8. */
-    CMSGR__BODY_SKEW = 7
+    /* A small body begins 7 bytes into aligned memory, so that the front behind a 41-byte header is aligned to 8. */
+    CMSGR__SMALL_SKEW = 7,
+    /* A large one begins where it makes the data segment, into which the kernel copies, aligned to a cache line. */
+    CMSGR__DATA_ALIGN = 64
 };
 
 typedef struct cmsgr__msg {
@@ -24,12 +26,14 @@ typedef struct cmsgr__msg {
     int64_t cost; /* front + middle + data */
     uint8_t *body;
     size_t body_cap;
-    uint8_t *large; /* the body's own memory, or NULL */
+    uint8_t *large; /* the body's own memory, or NULL; the body begins `skew` bytes into it */
+    size_t skew;
     const cmsgr_env *env;
 } cmsgr__msg;
 
-/* One reference, no claims, room for min(body_len, CMSGR__BODY_STEP) bytes of body. NULL when out of memory. */
-cmsgr__msg *cmsgr__msg_new(const cmsgr_env *env, cmsgr__pool *pool, size_t body_len);
+/* One reference, no claims, room for min(body_len, CMSGR__BODY_STEP) bytes of body, in which the data segment will begin at
+ * `data_at`. NULL when out of memory. */
+cmsgr__msg *cmsgr__msg_new(const cmsgr_env *env, cmsgr__pool *pool, size_t body_len, size_t data_at);
 /* Makes room for more of the body, which may move: 0 or -ENOMEM. */
 int cmsgr__msg_grow(cmsgr__msg *msg, size_t body_len);
 

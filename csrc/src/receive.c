@@ -107,9 +107,12 @@ static cmsgr_throttle *claim_from(const cmsgr_stream *stream, int which)
 
 static void message_begin_body(cmsgr_stream *stream)
 {
-    stream->msg = cmsgr__msg_new(stream->env, stream->worker->pool, cmsgr_parser_body_len(&stream->parser));
+    const cmsgr_preamble *preamble = cmsgr_parser_preamble(&stream->parser);
+    size_t body_len = cmsgr_parser_body_len(&stream->parser);
+
+    stream->msg = cmsgr__msg_new(stream->env, stream->worker->pool, body_len, body_len - preamble->seg_len[3]);
     if (!stream->msg) {
-        cmsgr__stream_fault(stream, -ENOMEM, cmsgr_parser_body_len(&stream->parser), 0);
+        cmsgr__stream_fault(stream, -ENOMEM, body_len, 0);
         return;
     }
     cmsgr_parser_set_body(&stream->parser, stream->msg->body, stream->msg->body_cap);

@@ -13,6 +13,11 @@
 #include "session.h"
 #include "stream.h"
 
+static uint8_t *align_up(uint8_t *memory, uintptr_t align)
+{
+    return memory + (-(uintptr_t)memory & (align - 1));
+}
+
 int cmsgr_worker_new(cmsgr_worker **out, cmsgr_env *env)
 {
     cmsgr_worker *worker = cmsgr__zalloc(env, sizeof *worker);
@@ -26,8 +31,9 @@ int cmsgr_worker_new(cmsgr_worker **out, cmsgr_env *env)
     cmsgr__list_init(&worker->hot);
     cmsgr__list_init(&worker->graves);
     worker->items_end = &worker->items;
-    worker->recv_buffer = cmsgr__alloc(env, CMSGR__RECV_LEN);
-    result = worker->recv_buffer ? cmsgr__pool_new(&worker->pool, env) : -ENOMEM;
+    worker->recv_memory = cmsgr__alloc(env, CMSGR__RECV_LEN + CMSGR__RECV_ALIGN);
+    worker->recv_buffer = align_up(worker->recv_memory, CMSGR__RECV_ALIGN);
+    result = worker->recv_memory ? cmsgr__pool_new(&worker->pool, env) : -ENOMEM;
     if (result == 0)
         result = cmsgr_center_new(&worker->center, env, 0);
     if (result < 0) {
@@ -51,7 +57,7 @@ void cmsgr__worker_unref(cmsgr_worker *worker)
         cmsgr_center_free(worker->center);
     if (worker->pool)
         cmsgr__pool_release(worker->pool);
-    cmsgr__free(worker->env, worker->recv_buffer);
+    cmsgr__free(worker->env, worker->recv_memory);
     cmsgr__free(worker->env, worker);
 }
 

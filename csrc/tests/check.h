@@ -1,9 +1,9 @@
 /*
  * The tests' harness: checks, seeds, and an allocator that fails when told to.
  *
- * A test program is a main() that calls its tests; the first check that does not hold prints what and where and ends the
- * program with 1. Nothing here sleeps: a test that waits does so on the thing itself, and a watchdog ends the program if
- * it never comes.
+ * A test program is a main() that calls its tests; the first check that does not hold prints what and where and ends
+ * the program with 1. Nothing here sleeps: a test that waits does so on the thing itself, and a watchdog ends the
+ * program if it never comes.
  */
 #ifndef CMSGR_CHECK_H
 #define CMSGR_CHECK_H

@@ -97,7 +97,7 @@ static void test_bounded(void)
         CHECK(blocks() <= KEPT);
         CHECK(blocks() >= CACHES * (KEPT - 1));
     }
-    /* Sizes share the bound: sorted in now are as many large ones as are kept, so of the others there is room for one. */
+    /* Sizes share the bound: as many large ones as are kept get sorted in, so of the others there is room for one. */
     for (int i = 0; i < COUNT; i++)
         block[i] = cmsgr__pool_get(pool, 6000);
     for (int i = 0; i < COUNT; i++)

@@ -1,4 +1,4 @@
-/* Throttle between threads: loops that wait in line, threads that give back, limits that change, waiters that give up. */
+/* Throttle between threads: loops that wait in line, one that gives back and moves the limit, waiters that give up. */
 #include <pthread.h>
 
 #include "check.h"

@@ -256,7 +256,7 @@ def test_send_takes_any_number_and_kind_of_buffers(
     """More pieces than one system call takes, empty ones anywhere, and wide items."""
     client, accepted = pair
     wide = memoryview(bytes(range(8))).cast("I")
-    pieces = [b"", b"ab", bytearray(b"cde"), b"", wide, *([b""] * 100), *([b"x"] * 3000), b""]
+    pieces = [*([b""] * 100), b"ab", bytearray(b"cde"), b"", wide, *([b""] * 100), *([b"x"] * 3000), b""]
     expected = b"abcde" + wide.tobytes() + b"x" * 3000
     buffers = list(pieces)
     assert on(client_worker, lambda: client.send(buffers)) == len(expected)

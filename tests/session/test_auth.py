@@ -139,7 +139,7 @@ def test_the_server_takes_the_first_of_the_clients_modes() -> None:
 def test_an_option_acts_on_the_next_handshake() -> None:
     config = Config()
     registry = AuthRegistry(EntityType.OSD, config)
-    config.ms_service_mode = "secure"  # type: ignore[assignment]
+    config.ms_service_mode = "secure"
     assert registry.server_modes(EntityType.CLIENT) == (ConMode.SECURE,)
 
 

@@ -422,7 +422,7 @@ def test_of_two_crossing_reconnects_the_lower_address_survives(first: str) -> No
     assert not [c.notices for c in low.connections + high.connections if c not in (down, up) and c.notices]
 
 
-@pytest.mark.contract("A2", "I22", "I27")
+@pytest.mark.contract("A2", "I22")
 @pytest.mark.parametrize(
     "stage",
     [
@@ -549,7 +549,6 @@ def test_what_was_queued_for_a_restarted_peer_is_kept_without_resetcheck(resetch
     assert accepted.queue.received == ["new"]
 
 
-@pytest.mark.contract("I32", "I33")
 def test_a_registered_lossy_session_gives_way_to_a_new_one() -> None:
     pair = make_pair(Policy.lossy_client(), Policy.stateless_registered_server())
     pair.world.run()

@@ -115,7 +115,6 @@ def test_ident_7_the_session_does_not_dial(state: State) -> None:
     assert ident(replace(DIALLING, state=state)) == TakeOverExisting()
 
 
-@pytest.mark.contract("A1", "I21", "I22")
 @pytest.mark.parametrize("state", [State.NEW, *BUSY_DIALLING])
 def test_ident_8_both_dial(state: State) -> None:
     existing = replace(DIALLING, state=state)
@@ -168,7 +167,6 @@ def test_reconnect_6_connect_seq_is_behind(state: State) -> None:
     assert reconnect(replace(SESSION, state=state, connect_seq=5)) == SendRetry(5)
 
 
-@pytest.mark.contract("A6", "I23", "I24")
 @pytest.mark.parametrize("state", [State.READY, *BUSY_DIALLING])
 def test_reconnect_7_both_reconnect(state: State) -> None:
     existing = replace(RECONNECTING, state=state, connect_seq=4)

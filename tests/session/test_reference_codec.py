@@ -43,10 +43,10 @@ def test_the_crc_is_the_raw_one() -> None:
 
 def test_the_crc_agrees_with_real_frames() -> None:
     for vector in load("crc32c.json"):
-        data, seed = bytes.fromhex(vector["data"]), vector["seed"]
-        assert crc32c(seed, data) == vector["crc"]
+        data, seed, crc = bytes.fromhex(vector["data"]), int(vector["seed"], 16), int(vector["crc"], 16)
+        assert crc32c(seed, data) == crc
         half = len(data) // 2
-        assert crc32c(crc32c(seed, data[:half]), data[half:]) == vector["crc"]
+        assert crc32c(crc32c(seed, data[:half]), data[half:]) == crc
 
 
 @pytest.mark.contract("E10")

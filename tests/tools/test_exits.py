@@ -20,7 +20,9 @@ from ceph_msgr.tools.signals import catch_signals
     [
         (Failure("no way"), "tool: no way\n"),
         (MessengerError("on two\n  lines"), "tool: on two lines\n"),
-        (OSError(errno.EADDRINUSE, "Address already in use"), f"tool: [Errno {errno.EADDRINUSE}] Address already in use\n"),
+        (OSError(errno.EADDRINUSE, "cannot listen: in use"), "tool: cannot listen: in use\n"),
+        (PermissionError(errno.EACCES, "Permission denied", "/x"), "tool: /x: Permission denied\n"),
+        (OSError("of no number"), "tool: of no number\n"),
     ],
 )
 def test_what_a_user_can_act_on_is_one_line(error: Exception, line: str, capsys) -> None:

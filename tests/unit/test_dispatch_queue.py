@@ -323,6 +323,7 @@ def test_max_age_is_that_of_the_oldest_message_whatever_its_priority() -> None:
     queue.enqueue(FakeMessage("b", priority=127))
     now_ns += 500_000_000
     assert queue.get_dispatch_queue_max_age() == 2.5
+    assert queue.perf.snapshot() == {"msgr_dispatch_queue_len": 4, "msgr_dispatch_queue_max_age_seconds": 2.5}
     deliver_all(queue)
     assert queue.get_dispatch_queue_max_age() == 0
 

@@ -8,7 +8,10 @@ from typing import Any
 
 import pytest
 
+from ceph_msgr._core import DispatchTable, Message
 from ceph_msgr.dispatch.dispatcher import PRIORITY_HIGH, PRIORITY_LOW, Dispatcher, DispatcherChain
+from ceph_msgr.dispatch.local import LocalDelivery
+from ceph_msgr.dispatch.queue import DispatchQueue
 
 
 @dataclass(eq=False)
@@ -277,3 +280,59 @@ def test_an_unhandled_message_is_logged_counted_and_fatal_if_asked(die: bool, ca
     assert [subject for subject, _ in reported] == ([message] if die else [])
     if die:
         assert "ms_die_on_unhandled_msg" in str(reported[0][1])
+
+
+# ---- with the compiled table and the queues around it ----
+
+
+def start_none(name: str, run: object) -> None:
+    """The test steps by hand."""
+
+
+def test_fast_queued_and_failing_messages_through_the_compiled_table() -> None:
+    class Fast(Dispatcher):
+        def ms_can_fast_dispatch_any(self) -> bool:
+            return True
+
+        def ms_can_fast_dispatch(self, message_type: int) -> bool:
+            asked.append(message_type)
+            return message_type in (1, 3)
+
+        def ms_fast_preprocess(self, message: Any) -> None:
+            journal.append(f"preprocess {message.type}")
+
+        def ms_fast_dispatch(self, message: Any) -> None:
+            journal.append(f"fast {message.type}")
+            if message.type == 3:
+                raise ValueError("from the user")
+
+        def ms_dispatch(self, message: Any) -> bool:
+            journal.append(f"queued {message.type}")
+            return True
+
+    journal: list[str] = []
+    asked: list[int] = []
+    chain = DispatcherChain()
+    queue = DispatchQueue(chain, start_thread=start_none)
+    table = DispatchTable({}, chain.resolve, queue.enqueue, chain.callback_failed)
+    chain.on_change = table.clear
+    local = LocalDelivery(table.deliver, start_thread=start_none)
+    chain.add_tail(Fast())
+    for message_type in 1, 2, 3, 1, 2:
+        local.send(Message(message_type), "loopback")
+    while local.step() or queue.step():
+        pass
+    assert journal == [
+        *("preprocess 1", "fast 1"),
+        "preprocess 2",
+        *("preprocess 3", "fast 3"),
+        *("preprocess 1", "fast 1"),
+        "preprocess 2",
+        *("queued 2", "queued 2"),
+    ]
+    assert asked == [1, 2, 3], "once per type"
+    assert chain.perf.get("msgr_callback_exceptions") == 1
+    chain.add_tail(Fast())
+    local.send(Message(1), "loopback")
+    local.step()
+    assert asked == [1, 2, 3, 1], "asked again after the chain has changed"
