@@ -230,6 +230,8 @@ cdef class Session:
         self.is_closed = True
 
     def close(self):
+        if not self.c:  # its worker has closed it
+            return
         self.ensure_owner()
         self.is_closed = True
         cmsgr_session_close(self.c)

@@ -350,8 +350,11 @@ cdef class MOSDOp(Message):
         key = text_bytes(late[KEY])
         namespace = text_bytes(late[NAMESPACE])
         oid = text_bytes(late[OID])
+        # Copies: turning an item into a number may run anything, also what changes the list.
         ops = list(late[OPS])
-        snaps = late[SNAPS]
+        snaps = list(late[SNAPS])
+        if len(ops) > 0xFFFF:
+            raise ValueError(f"MOSDOp: {len(ops)} ops, at most 65535 can be told")
         locator_hash = late[LOCATOR_HASH]
         front = PyBytes_FromStringAndSize(
             NULL, 87 + 12 + 6 + 28 + len(key) + len(namespace) + 4 + len(oid) + 2 + OSD_OP_LEN * len(ops)
@@ -515,7 +518,7 @@ cdef class MOSDOpReply(Message):
     cpdef encode_payload(self, uint64_t features):
         cdef bytes front, oid = text_bytes(self.oid)
         cdef list ops = self.ops_
-        cdef list results = self.results_
+        cdef list results = None if self.results_ is None else list(self.results_)
         cdef Py_ssize_t count = 0 if ops is None else len(ops)
         cdef uint8_t *at
         cdef int i

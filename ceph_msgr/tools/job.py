@@ -164,7 +164,7 @@ class Job(Dispatcher):
         self._tell(Connected(self.number))
 
     def ms_handle_refused(self, connection: Connection) -> bool:
-        self._tell(Lost(self.number, f"{self._server} refused the connection"))
+        self._tell(Lost(self.number, f"cannot connect to {self._server}"))
         return True
 
     def ms_handle_reset(self, connection: Connection) -> bool:

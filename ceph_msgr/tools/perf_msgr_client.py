@@ -12,6 +12,7 @@ from pathlib import Path
 from ceph_msgr import EntityAddr
 from ceph_msgr.tools.client_options import PROGRAM, client_options
 from ceph_msgr.tools.exits import EXIT_OK, Failure, exit_of_signal, run_tool
+from ceph_msgr.tools.faults import remember_faults
 from ceph_msgr.tools.job import Job, make_messenger
 from ceph_msgr.tools.measurement import Mailbox, Measurement
 from ceph_msgr.tools.plot import plot
@@ -34,9 +35,10 @@ def _server(options: argparse.Namespace) -> Iterator[EntityAddr]:
 
 
 def _measure(options: argparse.Namespace) -> tuple[EntityAddr, Measurement]:
+    """The whole run, up to and including the end of everything that was started for it."""
     mailbox: Mailbox = Mailbox()
     # Signals inside: should the clean-up ever hang, Ctrl-C ends it.
-    with ExitStack() as cleanup, catch_signals(mailbox.put):
+    with ExitStack() as cleanup, catch_signals(mailbox.put), remember_faults() as faults:
         server = cleanup.enter_context(_server(options))
         jobs = [
             Job(
@@ -60,6 +62,8 @@ def _measure(options: argparse.Namespace) -> tuple[EntityAddr, Measurement]:
                     reply_timeout_s=options.reply_timeout,
                     progress=progress,
                 )
+        if measurement.failure and faults:
+            measurement.failure += f" ({faults[0]})"
     return server, measurement
 
 

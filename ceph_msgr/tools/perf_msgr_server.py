@@ -17,6 +17,7 @@ from ceph_msgr.auth import AuthRegistry
 from ceph_msgr.metrics import render_prometheus, snapshot
 from ceph_msgr.tools.answerer import Answerer, ThinkingAnswerer
 from ceph_msgr.tools.exits import EXIT_OK, run_tool
+from ceph_msgr.tools.faults import log_to_stderr
 from ceph_msgr.tools.metrics_server import serve_metrics
 from ceph_msgr.tools.server_options import PROGRAM, server_options
 from ceph_msgr.tools.server_process import announcement
@@ -46,7 +47,7 @@ def _summary(counters: Mapping[str, Mapping[str, object]], cpu_ns: int) -> str:
         ("connections", f"{total('msgr_created_connections'):,}", ""),
         ("requests", f"{received:,}", f"{total('msgr_recv_bytes'):,} bytes"),
         ("replies", f"{total('msgr_send_messages'):,}", f"{total('msgr_send_bytes'):,} bytes"),
-        ("server CPU", f"{cpu_ns / 1000 / max(received, 1):,.2f}", "us per request"),
+        ("server CPU", f"{cpu_ns / 1000 / received if received else 0:,.2f}", "us per request"),
     ]
     return "\n".join(f"{name:<17} {value:>14} {unit}".rstrip() for name, value, unit in rows)
 
@@ -67,6 +68,7 @@ def _make_messenger(options: argparse.Namespace) -> Messenger:
 
 def _run(argv: Sequence[str]) -> int:
     options = server_options(argv)
+    log_to_stderr(PROGRAM)
     answerer = ThinkingAnswerer(options.workers, options.think_time_us) if options.think_time_us else Answerer()
     stop: SimpleQueue[Signals | None] = SimpleQueue()
     # Signals inside: should the clean-up ever hang, Ctrl-C ends it.

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Generator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,23 +18,31 @@ StartTool = Callable[..., "subprocess.Popen[str]"]
 
 
 @pytest.fixture
-def start_tool(tmp_path: Path) -> Generator[StartTool]:
-    """``start_tool("perf_msgr_client", "--jobs", "2")``. Whatever still runs at the end of the test is killed."""
-    # The tools must be found wherever they are started, also when the package is not installed.
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([os.environ.get("PYTHONPATH", ""), str(ROOT)]).lstrip(os.pathsep)}
+def start_python(tmp_path: Path) -> Generator[StartTool]:
+    """``start_python("-m", "some.module")``. Whatever still runs at the end of the test is killed."""
+    # The package must be found from any directory, also where it is not installed.
+    path = os.pathsep.join(filter(None, (os.environ.get("PYTHONPATH"), str(ROOT))))
     with ExitStack() as cleanup:
 
-        def start(tool: str, *options: str, **settings) -> subprocess.Popen[str]:
+        def start(*arguments: str, **settings: Any) -> subprocess.Popen[str]:
             pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-            process = subprocess.Popen(
-                [sys.executable, "-m", f"ceph_msgr.tools.{tool}", *options],
-                text=True,
-                cwd=tmp_path,
-                env=environment,
-                **(pipes | settings),
-            )
+            command = [sys.executable, *arguments]
+            environment = os.environ | {"PYTHONPATH": path}
+            process = subprocess.Popen(command, text=True, cwd=tmp_path, env=environment, **(pipes | settings))
             cleanup.enter_context(process)  # waits, and closes the pipes
             cleanup.callback(process.kill)  # before that
             return process
 
         yield start
+
+
+@pytest.fixture
+def start_tool(start_python: StartTool) -> StartTool:
+    """``start_tool("perf_msgr_client", "--jobs", "2")``."""
+    return lambda tool, *options, **settings: start_python("-m", f"ceph_msgr.tools.{tool}", *options, **settings)
+
+
+@pytest.fixture
+def start_example(start_python: StartTool) -> StartTool:
+    """``start_example("ping_server.py")``."""
+    return lambda name, *arguments: start_python(str(ROOT / "examples" / name), *arguments)

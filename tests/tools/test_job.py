@@ -170,7 +170,7 @@ def test_what_happens_to_the_connection_is_told(monkeypatch) -> None:
     setup.job.ms_handle_connect(setup.messenger.connection)
     assert setup.told == [Connected(7)]
     for callback, word in (
-        (setup.job.ms_handle_refused, "refused"),
+        (setup.job.ms_handle_refused, "cannot connect"),
         (setup.job.ms_handle_reset, "lost"),
         (setup.job.ms_handle_remote_reset, "forgotten"),
     ):

@@ -72,9 +72,9 @@ def test_connected_twice_counts_once() -> None:
 
 def test_refused_while_connecting() -> None:
     mailbox = Mailbox()
-    measurement = Measurement([FakeJob(mailbox, connects=[Lost(0, "X refused the connection")])], mailbox)
+    measurement = Measurement([FakeJob(mailbox, connects=[Lost(0, "cannot connect to X")])], mailbox)
     assert not measurement.connect(10)
-    assert measurement.failure == "X refused the connection"
+    assert measurement.failure == "cannot connect to X"
 
 
 def test_interrupted_while_connecting() -> None:

@@ -116,6 +116,11 @@ def join(worker: WorkerCore, near: Side, far: Side) -> None:
     turn_until(worker, lambda: is_ready(near) and is_ready(far))
 
 
+def end(*sides: Side) -> None:
+    for side in sides:
+        side.close()
+
+
 def raw_peer(worker: WorkerCore, side: Side) -> socket.socket:
     """The side's other end as a bare socket, banners exchanged."""
     left, right = socket.socketpair()
@@ -147,7 +152,7 @@ def test_a_message_arrives_with_its_fields_and_segments(worker: WorkerCore) -> N
     assert message.received_ns > 0
     assert message.connection is far
     assert message.src == "client.7"
-    near.close(), far.close()
+    end(near, far)
 
 
 def test_python_is_entered_once_per_turn_and_once_per_message(worker: WorkerCore) -> None:
@@ -163,7 +168,7 @@ def test_python_is_entered_once_per_turn_and_once_per_message(worker: WorkerCore
     assert after["python_entries"] - before["python_entries"] == 1
     assert after["send_calls"] - before["send_calls"] == 1
     assert far.resolved == [2]
-    near.close(), far.close()
+    end(near, far)
 
 
 def test_segments_are_read_only_views_that_outlive_everything(worker: WorkerCore) -> None:
@@ -176,7 +181,7 @@ def test_segments_are_read_only_views_that_outlive_everything(worker: WorkerCore
     assert isinstance(front, memoryview) and front.readonly and isinstance(data, memoryview)
     assert message.front is front
     assert bytes(message.middle) == b""
-    near.close(), far.close()
+    end(near, far)
     del message
     gc.collect()
     assert _core.live_objects()["messages"] == 2, "one reference per view"
@@ -191,7 +196,7 @@ def test_priority_zero_never_goes_out(worker: WorkerCore) -> None:
     near.session.send(Message(2, priority=0))
     turn_until(worker, lambda: far.queued)
     assert far.queued[0].priority == 127
-    near.close(), far.close()
+    end(near, far)
 
 
 def test_a_received_message_can_be_forwarded_as_it_came(worker: WorkerCore) -> None:
@@ -205,8 +210,7 @@ def test_a_received_message_can_be_forwarded_as_it_came(worker: WorkerCore) -> N
     message = far.queued[0]
     assert (message.type, message.tid, message.priority, message.seq) == (700, 9, 200, 1)
     assert (bytes(message.front), bytes(message.middle), bytes(message.data)) == (b"front", b"middle", b"d" * 100_000)
-    for side in near, hop, back, far:
-        side.close()
+    end(near, hop, back, far)
 
 
 def test_a_lent_segment_in_a_new_message_is_borrowed_even_if_its_view_is_released(worker: WorkerCore) -> None:
@@ -220,7 +224,7 @@ def test_a_lent_segment_in_a_new_message_is_borrowed_even_if_its_view_is_release
     front.release()
     turn_until(worker, lambda: near.queued)
     assert bytes(near.queued[0].front) == b"x" * 10
-    near.close(), far.close()
+    end(near, far)
 
 
 def test_mutable_buffers_are_copied_at_send_unless_borrowed(worker: WorkerCore) -> None:
@@ -236,7 +240,7 @@ def test_mutable_buffers_are_copied_at_send_unless_borrowed(worker: WorkerCore) 
     assert [bytes(message.front) for message in far.queued] == [b"before", b"after!"]
     turn_until(worker, lambda: _core.live_objects()["entries"] == 0)
     borrowed.append(0)
-    near.close(), far.close()
+    end(near, far)
 
 
 def test_a_strided_view_is_sent_as_its_bytes(worker: WorkerCore) -> None:
@@ -246,7 +250,7 @@ def test_a_strided_view_is_sent_as_its_bytes(worker: WorkerCore) -> None:
     near.session.send(Message(2, memoryview(bytearray(b"a-b-c-"))[::2]), borrow=True)
     turn_until(worker, lambda: len(far.queued) == 2)
     assert [bytes(message.front) for message in far.queued] == [b"abc", b"abc"]
-    near.close(), far.close()
+    end(near, far)
 
 
 def test_one_message_can_be_sent_many_times_with_a_changing_tid(worker: WorkerCore) -> None:
@@ -259,7 +263,7 @@ def test_one_message_can_be_sent_many_times_with_a_changing_tid(worker: WorkerCo
     turn_until(worker, lambda: len(far.queued) == 5)
     assert [(m.tid, m.seq) for m in far.queued] == [(tid, tid + 1) for tid in range(5)]
     assert message.seq == 0
-    near.close(), far.close()
+    end(near, far)
 
 
 # ---- encoding and decoding ----
@@ -297,7 +301,7 @@ def test_what_was_queued_before_the_features_were_known_is_encoded_then(worker: 
     assert [m.text for m in far.queued] == [f"{text}/{FEATURES:x}" for text in ("one", "two", "three")]  # type: ignore[attr-defined]
     [(message, error)] = near.errors
     assert message is not None and message.text == "bad" and isinstance(error, ValueError)  # type: ignore[attr-defined]
-    near.close(), far.close()
+    end(near, far)
 
 
 def test_an_encoding_for_other_features_is_made_again(worker: WorkerCore) -> None:
@@ -311,7 +315,7 @@ def test_an_encoding_for_other_features_is_made_again(worker: WorkerCore) -> Non
     join(worker, near, far)
     turn_until(worker, lambda: len(far.queued) == 2)
     assert [bytes(m.front) for m in far.queued] == [f"one/{FEATURES:x}".encode(), b"plain"]
-    near.close(), far.close()
+    end(near, far)
 
 
 def test_an_encoding_error_at_send_comes_out_of_send(worker: WorkerCore) -> None:
@@ -335,7 +339,7 @@ def test_a_message_that_cannot_be_decoded_is_reported_and_dropped_and_its_thrott
     assert throttle.current == 4
     far.queued.pop().dispatched()
     assert throttle.current == 0
-    near.close(), far.close()
+    end(near, far)
 
 
 def test_a_type_without_a_class_is_a_decode_error(worker: WorkerCore) -> None:
@@ -346,7 +350,7 @@ def test_a_type_without_a_class_is_a_decode_error(worker: WorkerCore) -> None:
     [(message, error)] = far.errors
     assert message is not None and message.type == 999
     assert isinstance(error, DecodeError) and "999" in str(error)
-    near.close(), far.close()
+    end(near, far)
 
 
 # ---- dispatch ----
@@ -366,7 +370,7 @@ def test_preprocessors_run_before_the_choice_and_their_errors_do_not_lose_the_me
     turn_until(worker, lambda: "fast" in order)
     assert order == ["broken", "second", "fast"]
     assert [type(error) for _, error in far.errors] == [KeyError]
-    near.close(), far.close()
+    end(near, far)
 
 
 def test_an_exception_of_fast_dispatch_is_reported_and_the_batch_goes_on(worker: WorkerCore) -> None:
@@ -384,7 +388,7 @@ def test_an_exception_of_fast_dispatch_is_reported_and_the_batch_goes_on(worker:
     turn_until(worker, lambda: len(seen) == 3)
     [(message, error)] = far.errors
     assert message is not None and message.tid == 1 and isinstance(error, SystemExit)
-    near.close(), far.close()
+    end(near, far)
 
 
 def test_the_dispatch_throttle_is_returned_after_fast_and_the_policy_throttles_at_the_end(worker: WorkerCore) -> None:
@@ -398,7 +402,7 @@ def test_the_dispatch_throttle_is_returned_after_fast_and_the_policy_throttles_a
     assert (dispatch.current, size.current, count.current) == (0, 8, 1)
     kept.clear()
     assert (size.current, count.current) == (0, 0)
-    near.close(), far.close()
+    end(near, far)
 
 
 def test_messages_of_a_session_closed_within_the_batch_are_not_delivered(worker: WorkerCore) -> None:
@@ -416,7 +420,7 @@ def test_messages_of_a_session_closed_within_the_batch_are_not_delivered(worker:
     for _ in range(5):
         worker.turn(0)
     assert seen == [0]
-    near.close(), far.close()
+    end(near, far)
 
 
 def test_the_choice_is_kept_until_clear_and_deliver_uses_it(worker: WorkerCore) -> None:
@@ -494,7 +498,7 @@ def test_an_intercepted_frame_waits_for_its_answer(worker: WorkerCore) -> None:
     far.stream.fail()
     turn_until(worker, lambda: far.events[-1][0] == "fault")
     assert far.events[-1][1].cause == "injected"
-    near.close(), far.close()
+    end(near, far)
 
 
 def test_a_closed_stream_refuses_and_close_is_idempotent(worker: WorkerCore) -> None:
@@ -580,7 +584,7 @@ def test_drained_comes_once_and_at_once_if_so_now(worker: WorkerCore) -> None:
     assert near.events == [("drained",)]
     join(worker, near, far)
     turn_until(worker, lambda: near.events.count(("drained",)) == 2)
-    near.close(), far.close()
+    end(near, far)
 
 
 def test_a_send_without_a_stream_is_told_once(worker: WorkerCore) -> None:
@@ -611,7 +615,7 @@ def test_lossless_messages_are_kept_until_acknowledged(worker: WorkerCore) -> No
     turn_until(worker, lambda: far.queued and near.session.info()["acked_seq"] == 1)
     assert (near.session.out_seq, far.session.in_seq) == (1, 1)
     assert near.session.info()["unacked_messages"] == 0
-    near.close(), far.close()
+    end(near, far)
 
 
 def test_keepalives_are_answered_inside(worker: WorkerCore) -> None:
@@ -620,7 +624,7 @@ def test_keepalives_are_answered_inside(worker: WorkerCore) -> None:
     near.session.send_keepalive()
     turn_until(worker, lambda: near.session.info()["last_keepalive_ack_ns"])
     assert far.session.info()["last_keepalive_ns"] > 0
-    near.close(), far.close()
+    end(near, far)
 
 
 def test_sends_from_many_threads_arrive_in_order_per_thread(worker: WorkerCore) -> None:
@@ -640,7 +644,7 @@ def test_sends_from_many_threads_arrive_in_order_per_thread(worker: WorkerCore) 
         thread.join()
     for sender in range(4):
         assert [m.tid & 0xFFFFFFFF for m in far.queued if m.tid >> 32 == sender] == list(range(200))
-    near.close(), far.close()
+    end(near, far)
 
 
 def test_a_session_may_end_on_another_thread_with_messages_queued(worker: WorkerCore) -> None:
@@ -655,6 +659,31 @@ def test_a_session_may_end_on_another_thread_with_messages_queued(worker: Worker
     assert _core.live_objects()["sessions"] == 0
     worker.turn(0)
     assert _core.live_objects()["entries"] == 0
+
+
+def test_a_mute_session_neither_sends_nor_delivers(worker: WorkerCore) -> None:
+    near, far = Side(worker), Side(worker)
+    join(worker, near, far)
+    near.session.send(Message(2))
+    far.session.mute()
+    assert far.session.send(Message(2)) is False
+    turn_until(worker, lambda: far.session.in_seq == 1)
+    worker.turn(0)
+    assert not far.queued
+    end(near, far)
+
+
+def test_a_session_moves_to_another_worker_with_what_it_has_queued(worker: WorkerCore) -> None:
+    other = WorkerCore()
+    near, far = Side(worker), Side(other)
+    near.session.send(Message(2, b"moved"))
+    near.session.move(other)
+    near.worker = other
+    join(other, near, far)
+    turn_until(other, lambda: far.queued)
+    assert bytes(far.queued.pop().front) == b"moved"
+    end(near, far)
+    other.close()
 
 
 # ---- the worker ----

@@ -56,7 +56,7 @@ def test_the_child_is_refused_and_the_parent_goes_on() -> None:
         uses: list[Callable[[], object]] = [
             lambda: worker.turn(0), worker.stats, worker.center.stats, worker.center.wakeup,
             lambda: session.send(Message(2)), session.info, throttle.take,
-            lambda: stream and stream.try_send(), lambda: stream and stream.close(),
+            lambda: stream.try_send() if stream else 0, lambda: Stream.close(stream) if stream else None,
         ]
         for use in uses:
             with pytest.raises(RuntimeError, match="before fork"):

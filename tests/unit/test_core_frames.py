@@ -45,7 +45,7 @@ def test_assembled_frames_are_the_real_ones(revision: int, vector: dict[str, Any
 def test_parsed_frames_are_the_real_ones(revision: int, vector: dict[str, Any], chunk: int) -> None:
     wire = bytes.fromhex(vector["wire"])
     parser = _core.FrameParser(revision)
-    frames = []
+    frames: list[_core.Frame] = []
     for start in range(0, len(wire), chunk or len(wire)):
         assert not frames, "a frame was complete before its last byte"
         frames += parser.feed(wire[start : start + (chunk or len(wire))])
@@ -101,11 +101,11 @@ def test_a_large_segment_grows_with_what_arrives() -> None:
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        (dict(tag=1, segments=[]), "0"),
-        (dict(tag=1, segments=[b"x"] * 5), "5"),
-        (dict(tag=256, segments=[b"x"]), "256"),
-        (dict(tag=1, segments=[b"x"], revision=2), "2"),
-        (dict(tag=1, segments=[b"x"], alignments=[8, 8]), "2 alignments for 1"),
+        ({"tag": 1, "segments": []}, "0"),
+        ({"tag": 1, "segments": [b"x"] * 5}, "5"),
+        ({"tag": 256, "segments": [b"x"]}, "256"),
+        ({"tag": 1, "segments": [b"x"], "revision": 2}, "2"),
+        ({"tag": 1, "segments": [b"x"], "alignments": [8, 8]}, "2 alignments for 1"),
     ],
 )
 def test_wrong_arguments_are_named(arguments: dict[str, Any], text: str) -> None:

@@ -1,0 +1,32 @@
+"""The examples do what they say."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+
+def finish(process: subprocess.Popen[str], deadline) -> tuple[int, str, str]:
+    out, err = process.communicate(timeout=deadline.remaining_s("the end of an example"))
+    return process.returncode, out, err
+
+
+@pytest.mark.parametrize("deadline", [40], indirect=True)
+def test_the_ping_pair(start_example, deadline) -> None:
+    server = start_example("ping_server.py", "127.0.0.1:0")
+    addr = server.stdout.readline().removeprefix("listening on ").strip()
+    code, out, err = finish(start_example("ping_client.py", addr), deadline)
+    assert (code, err) == (0, "")
+    assert [line.partition(":")[0] for line in out.splitlines()] == [f"ping {number}" for number in range(1, 6)]
+    server.send_signal(signal.SIGINT)
+    assert finish(server, deadline) == (0, "", "")
+
+
+@pytest.mark.parametrize("deadline", [40], indirect=True)
+def test_the_ping_client_alone(start_example, deadline) -> None:
+    code, out, err = finish(start_example("ping_client.py", "127.0.0.1:1"), deadline)
+    assert (code, out, err) == (1, "", "nobody listens on v2:127.0.0.1:1/0\n")
