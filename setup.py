@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
+import subprocess
 import sysconfig
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,7 @@ EXTENSIONS = {
 def switched_flags(environ: os._Environ[str]) -> tuple[list[str], list[str]]:
     """Flags for the compiler and for the linker. They come after Python's own, so they win."""
     compiler = ["-O3", "-std=c11", "-D_GNU_SOURCE", "-fvisibility=hidden", "-pthread"]
-    linker = ["-pthread"]
+    linker = ["-pthread", "-lcrypto"]  # as flags they come behind the archive that needs them
     if environ.get("CEPH_MSGR_DEBUG"):
         compiler += ["-O0", "-g3", "-UNDEBUG"]
     if environ.get("CEPH_MSGR_COVERAGE"):
@@ -68,6 +69,11 @@ def require_toolchain() -> None:
     header = Path(sysconfig.get_path("include"), "Python.h")
     if not header.exists():
         raise SystemExit(f"ceph_msgr: {header} not found; on Debian: apt install python3-dev")
+    probe = subprocess.run(
+        [*shlex.split(compiler), "-E", "-"], input=b"#include <openssl/evp.h>\n", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    if probe.returncode:
+        raise SystemExit("ceph_msgr: openssl/evp.h not found; on Debian: apt install libssl-dev")
 
 
 def remember_recipe() -> None:

@@ -151,8 +151,7 @@ class Messenger:
         bound = self._processor.bind(addrs, avoid_ports)
         with self._lock:
             self._myaddrs = EntityAddrVec(
-                replace(addr, type=AddrType.MSGR2, nonce=self._nonce, ip="" if addr.ip in ("0.0.0.0", "::") else addr.ip)
-                for addr in bound
+                replace(addr, type=AddrType.MSGR2, nonce=self._nonce) for addr in bound
             )
 
     def add_dispatcher_head(self, dispatcher: Dispatcher) -> None:

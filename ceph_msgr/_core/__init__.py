@@ -10,6 +10,7 @@ try:
         EVENT_NONE,
         EVENT_READABLE,
         EVENT_WRITABLE,
+        Cipher,
         DispatchTable,
         EventCenter,
         Frame,
@@ -20,6 +21,7 @@ try:
         Stream,
         Throttle,
         WorkerCore,
+        aes_128_cbc,
         callback_errors,
         crc32c,
         crc32c_implementation,
@@ -45,7 +47,7 @@ except ModuleNotFoundError as error:
         raise
     raise ImportError(
         "ceph_msgr's compiled core is missing: this source tree is not built for this Python. "
-        "Run `make`, or `python setup.py build_ext --inplace`.",
+        "Run `make build`, or `python setup.py build_ext --inplace`.",
         name=error.name,
     ) from error
 
@@ -53,6 +55,7 @@ __all__ = [
     "EVENT_NONE",
     "EVENT_READABLE",
     "EVENT_WRITABLE",
+    "Cipher",
     "DispatchTable",
     "EventCenter",
     "Frame",
@@ -63,6 +66,7 @@ __all__ = [
     "Stream",
     "Throttle",
     "WorkerCore",
+    "aes_128_cbc",
     "callback_errors",
     "crc32c",
     "crc32c_implementation",

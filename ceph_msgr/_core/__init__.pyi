@@ -48,9 +48,21 @@ def crc32c_implementation() -> str:
     """ "sse42", "armv8" or "table"."""
 
 def frame_assemble(
-    tag: int, segments: Sequence[Buffer], revision: int = 1, *, alignments: Sequence[int] | None = None, aborted: bool = False
+    tag: int, segments: Sequence[Buffer], revision: int = 1, *, alignments: Sequence[int] | None = None, aborted: bool = False,
+    cipher: Cipher | None = None,
 ) -> bytes:
-    """One frame of msgr2.``revision`` in crc mode. Trailing empty segments are dropped."""
+    """One frame of msgr2.``revision``, in crc mode or sealed by ``cipher``. Trailing empty segments are dropped."""
+
+@final
+class Cipher:
+    """AES-128-GCM of one direction, with a nonce that steps by itself; streams make their own."""
+
+    def __init__(self, key: bytes, nonce: bytes, *, seals: bool, revision: int = 1) -> None: ...
+    revision: int
+    seals: bool
+
+def aes_128_cbc(key: bytes, iv: bytes, data: bytes, encrypt: bool) -> bytes:
+    """With PKCS#7 padding. ``ValueError`` for a wrong length or padding. Any thread."""
 
 @final
 class Frame:
@@ -333,6 +345,8 @@ class Stream:
         self, policy_messages: Throttle | None, policy_bytes: Throttle | None, dispatch_bytes: Throttle | None
     ) -> None: ...
     def set_revision(self, revision: int) -> None: ...
+    def set_keys(self, secret: bytes, *, is_client: bool) -> None:
+        """Secure mode in both directions: frames sent after this, frames parsed after the next ``continue_``."""
     def set_mask(self, received: int, sent: int) -> None:
         """Frames whose bit (1 << tag) is set surface as ``_on_intercepted`` before they are processed."""
     def send_bytes(self, data: Buffer) -> None: ...

@@ -37,6 +37,7 @@ cdef extern from "cmsgr/cmsgr.h" nogil:
         CMSGR_E_CLOSED
         CMSGR_E_INJECTED
         CMSGR_E_NOT_READY
+        CMSGR_E_CIPHER
 
     uint64_t CMSGR_FEATURES_ANY
 
@@ -114,6 +115,14 @@ cdef extern from "cmsgr/cmsgr.h" nogil:
         const void *data
         size_t len
 
+    ctypedef struct cmsgr_cipher:
+        pass
+    int cmsgr_cipher_new(cmsgr_cipher **out, const cmsgr_env *env, int revision, int seal, const uint8_t *key, const uint8_t *nonce)
+    void cmsgr_cipher_free(cmsgr_cipher *cipher)
+    size_t cmsgr_frame_sealed_len(int revision, const size_t *seg_len, unsigned count)
+    ssize_t cmsgr_frame_seal(const cmsgr_env *env, int revision, cmsgr_cipher *cipher, int tag, const cmsgr_span *segments,
+                             const uint16_t *align, unsigned count, int aborted, uint8_t *out, size_t cap)
+    ssize_t cmsgr_aes_128_cbc(int seal, const uint8_t *key, const uint8_t *iv, const void *data, size_t len, uint8_t *out)
     size_t cmsgr_frame_wire_len(int revision, const size_t *seg_len, unsigned count)
     ssize_t cmsgr_frame_assemble(const cmsgr_env *env, int revision, int tag, const cmsgr_span *segments,
                                  const uint16_t *align, unsigned count, int aborted, uint8_t *out, size_t cap)
@@ -132,6 +141,8 @@ cdef extern from "cmsgr/cmsgr.h" nogil:
     void cmsgr_parser_free(cmsgr_parser *parser)
     int cmsgr_parser_step(cmsgr_parser *parser, const uint8_t **data, size_t *len)
     const cmsgr_preamble *cmsgr_parser_preamble(const cmsgr_parser *parser)
+    size_t cmsgr_parser_segment_at(const cmsgr_parser *parser, unsigned segment)
+    void cmsgr_parser_set_cipher(cmsgr_parser *parser, cmsgr_cipher *cipher)
     size_t cmsgr_parser_body_len(const cmsgr_parser *parser)
     void cmsgr_parser_set_body(cmsgr_parser *parser, uint8_t *body, size_t cap)
     uint64_t cmsgr_parser_got(const cmsgr_parser *parser)
@@ -292,6 +303,7 @@ cdef extern from "cmsgr/cmsgr.h" nogil:
     int cmsgr_stream_fd(const cmsgr_stream *stream)
     void cmsgr_stream_set_throttles(cmsgr_stream *stream, const cmsgr_stream_config *config)
     void cmsgr_stream_set_revision(cmsgr_stream *stream, int revision)
+    int cmsgr_stream_set_keys(cmsgr_stream *stream, const uint8_t *secret, size_t len, int is_client)
     int cmsgr_stream_send_bytes(cmsgr_stream *stream, const void *data, size_t len)
     int cmsgr_stream_send_frame(cmsgr_stream *stream, int tag, const void *payload, size_t len)
     void cmsgr_stream_continue(cmsgr_stream *stream)

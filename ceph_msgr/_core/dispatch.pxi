@@ -3,7 +3,7 @@
 
 @cython.final
 cdef class Route:
-    # None: nobody registered a class for this type.
+    # None: nobody registered a class for this type, so it arrives as a plain Message.
     cdef object cls
     cdef bint decodes
     # Empty is None, so that asking costs nothing.
@@ -77,6 +77,8 @@ cdef class DispatchTable:
         cdef Route route
         try:
             route = self.route(msg.header.type)
+            if route.cls is None and msg.header.type in self.classes:
+                route = self.make_route(msg.header.type)  # registered since
             message = new_without_init(Message if route.cls is None else route.cls, NO_ARGS)
         except BaseException as exc:
             self.fail(None, exc)
@@ -88,8 +90,6 @@ cdef class DispatchTable:
         try:
             if route.decodes:
                 message.decode_payload()
-            elif route.cls is None:
-                raise DecodeError(f"no class is registered for message type {msg.header.type}")
         except BaseException as exc:
             self.fail(message, exc)
             message.dispatched()

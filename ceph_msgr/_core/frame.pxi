@@ -20,7 +20,7 @@ cdef int check_revision(int revision) except -1:
     return 0
 
 
-def frame_assemble(int tag, segments, int revision=1, *, alignments=None, bint aborted=False):
+def frame_assemble(int tag, segments, int revision=1, *, alignments=None, bint aborted=False, Cipher cipher=None):
     cdef cmsgr_span span[4]
     cdef uint16_t align[4]
     cdef size_t length[4]
@@ -39,6 +39,14 @@ def frame_assemble(int tag, segments, int revision=1, *, alignments=None, bint a
         span[i].len = length[i] = PyBytes_GET_SIZE(held[i])
         if alignments is not None:
             align[i] = alignments[i]
+    if cipher is not None:
+        if not cipher.seals or cipher.revision != revision:
+            raise ValueError(f"the cipher does not seal, or is not of revision {revision}")
+        wire = PyBytes_FromStringAndSize(NULL, cmsgr_frame_sealed_len(revision, length, count))
+        rc = cmsgr_frame_seal(ENV, revision, cipher.c, tag, span, NULL if alignments is None else align, count, aborted,
+                              <uint8_t *>PyBytes_AS_STRING(wire), PyBytes_GET_SIZE(wire))
+        check(rc, "frame_assemble")
+        return wire
     wire = PyBytes_FromStringAndSize(NULL, cmsgr_frame_wire_len(revision, length, count))
     rc = cmsgr_frame_assemble(ENV, revision, tag, span, NULL if alignments is None else align, count, aborted,
                               <uint8_t *>PyBytes_AS_STRING(wire), PyBytes_GET_SIZE(wire))
@@ -110,6 +118,7 @@ cdef class FrameParser:
     cdef uint8_t *body
     cdef size_t body_cap
     cdef object error
+    cdef Cipher cipher
 
     def __cinit__(self, int revision=1, *, Limits limits=None):
         check_revision(revision)
@@ -124,6 +133,10 @@ cdef class FrameParser:
             live.parsers -= 1
         free(self.body)
 
+    def set_cipher(self, Cipher cipher not None):
+        self.cipher = cipher  # the parser only borrows it
+        cmsgr_parser_set_cipher(self.c, cipher.c)
+
     cdef int make_room(self, size_t cap) except -1:
         cdef void *body = realloc(self.body, cap or 1)
         if not body:
@@ -136,15 +149,15 @@ cdef class FrameParser:
     cdef Frame take(self, bint aborted):
         cdef const cmsgr_preamble *preamble = cmsgr_parser_preamble(self.c)
         cdef Frame frame = Frame.__new__(Frame)
-        cdef size_t start = 0
+        cdef size_t start
         cdef int i
         segments = []
         alignments = []
         for i in range(preamble.num_segments):
             alignments.append(preamble.seg_align[i])
+            start = cmsgr_parser_segment_at(self.c, i)
             if not aborted:
                 segments.append(PyBytes_FromStringAndSize(<char *>self.body + start, preamble.seg_len[i]))
-            start += preamble.seg_len[i]
         frame.tag = preamble.tag
         frame.segments = tuple(segments)
         frame.alignments = tuple(alignments)

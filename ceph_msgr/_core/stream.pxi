@@ -97,6 +97,10 @@ cdef class Stream:
         check_revision(revision)
         cmsgr_stream_set_revision(self.slot.c, revision)
 
+    def set_keys(self, bytes secret not None, *, bint is_client):
+        self.ensure_open()
+        check(cmsgr_stream_set_keys(self.slot.c, <uint8_t *>PyBytes_AS_STRING(secret), len(secret), is_client), "set_keys")
+
     def set_mask(self, uint32_t received, uint32_t sent):
         self.ensure_open()
         cmsgr_stream_set_mask(self.slot.c, received, sent)

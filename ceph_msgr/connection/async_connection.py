@@ -30,7 +30,7 @@ from ceph_msgr.protocol import actions as act
 from ceph_msgr.protocol import events as ev
 from ceph_msgr.protocol.reconnect import ExistingSession
 from ceph_msgr.protocol.session import Session
-from ceph_msgr.protocol.tags import Tag
+from ceph_msgr.protocol.tags import describe_tag
 from ceph_msgr.wire.addr import EntityAddr, EntityAddrVec
 from ceph_msgr.wire.entity import EntityName, EntityType
 
@@ -220,8 +220,7 @@ class AsyncConnection(Connection):
         if tag == _BANNER and data and isinstance(error, RemoteProtocolError):
             self._handle(ev.BannerReceived(data))  # the protocol says what kind of peer begins like this
         elif isinstance(error, RemoteProtocolError):
-            name = Tag(tag).name if tag in Tag else f"tag {tag}"
-            self._handle(ev.SocketLost(RemoteProtocolError(f"{name} in state {self._protocol.state}: {error}")))
+            self._handle(ev.SocketLost(RemoteProtocolError(f"{describe_tag(tag)} in state {self._protocol.state}: {error}")))
         else:
             self._handle(ev.SocketLost(error))
 
@@ -267,18 +266,19 @@ class AsyncConnection(Connection):
         faults = self._protocol.faults
         try:
             actions = self._protocol.handle(event, self.worker.center.now_ns())
+            if self._protocol.faults != faults:
+                self._count_fault()
+            self._lists += 1
+            number = self._lists
+            for action in actions:
+                self._execute(action)
+                if self._lists != number:
+                    return  # a callback closed the connection: what was to follow is void
         except Exception:
-            # A defect of ours. It costs this connection and nothing else.
+            # A defect of ours, or no memory. It costs this connection and nothing else.
             self.log.exception("cannot handle %s", event)
-            actions = self._protocol.handle(ev.MarkedDown(notify=True), self.worker.center.now_ns())
-        if self._protocol.faults != faults:
-            self._count_fault()
-        self._lists += 1
-        number = self._lists
-        for action in actions:
-            self._execute(action)
-            if self._lists != number:
-                return  # a callback closed the connection: what was to follow is void
+            if not isinstance(event, ev.MarkedDown):
+                self._handle(ev.MarkedDown(notify=True))
 
     def _execute(self, action: act.Action) -> None:
         match action:
@@ -294,6 +294,9 @@ class AsyncConnection(Connection):
             case act.SetRevision(revision):
                 if self._stream:
                     self._stream.set_revision(revision)
+            case act.SetKeys(secret, is_client):
+                if self._stream:
+                    self._stream.set_keys(secret, is_client=is_client)
             case act.Dial(addr):
                 self._dial(addr)
             case act.CloseSocket():
@@ -337,8 +340,6 @@ class AsyncConnection(Connection):
             case act.RefuseTakeOver(verdict):
                 if self._newcomer:
                     self._newcomer._post(ev.TakeOverRefused(verdict))
-            case _:
-                raise NotImplementedError(f"{type(action).__name__} is not supported")
 
     # ---- sockets ----
 

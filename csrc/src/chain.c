@@ -100,6 +100,26 @@ void cmsgr__chain_copy(cmsgr__chain *chain, const void *data, size_t len)
     cmsgr__chain_commit(chain, len);
 }
 
+static uint8_t *sink_room(cmsgr__sink *sink, size_t *len)
+{
+    cmsgr__chain *chain = ((cmsgr__chain_sink *)sink)->chain;
+
+    if (cmsgr__chain_prepare(chain, 1, 1) < 0)
+        return NULL;
+    *len = chain->chunk->cap - chain->chunk->used;
+    return cmsgr__chain_room(chain);
+}
+
+static void sink_commit(cmsgr__sink *sink, size_t len)
+{
+    cmsgr__chain_commit(((cmsgr__chain_sink *)sink)->chain, len);
+}
+
+cmsgr__chain_sink cmsgr__chain_sink_of(cmsgr__chain *chain)
+{
+    return (cmsgr__chain_sink){{sink_room, sink_commit}, chain};
+}
+
 void cmsgr__chain_borrow(cmsgr__chain *chain, const void *data, size_t len, cmsgr_entry *entry)
 {
     *chain_piece(chain, chain->count++) = (cmsgr__piece){.data = data, .len = len, .entry = entry};

@@ -8,6 +8,7 @@
 #ifndef CMSGR_CHAIN_H
 #define CMSGR_CHAIN_H
 
+#include "frame.h"
 #include "pool.h"
 
 enum {
@@ -52,6 +53,12 @@ int cmsgr__chain_prepare(cmsgr__chain *chain, unsigned pieces, size_t len);
 uint8_t *cmsgr__chain_room(cmsgr__chain *chain);
 void cmsgr__chain_commit(cmsgr__chain *chain, size_t len);
 void cmsgr__chain_copy(cmsgr__chain *chain, const void *data, size_t len);
+/* Own memory as a sink of any length: the next chunk is made when one is full. */
+typedef struct cmsgr__chain_sink {
+    cmsgr__sink sink;
+    cmsgr__chain *chain;
+} cmsgr__chain_sink;
+cmsgr__chain_sink cmsgr__chain_sink_of(cmsgr__chain *chain);
 /* Points into the entry's segment; counts entry->pieces. */
 void cmsgr__chain_borrow(cmsgr__chain *chain, const void *data, size_t len, cmsgr_entry *entry);
 /* The first pieces as iovecs; returns how many, and their sum in *len. */

@@ -51,8 +51,8 @@ static uint32_t segment_crc(const cmsgr_env *env, const cmsgr_span *segment)
     return segment->len ? env->crc32c(CMSGR__SEGMENT_SEED, segment->data, segment->len) : CMSGR__SEGMENT_SEED;
 }
 
-static void write_preamble(const cmsgr_env *env, int tag, const cmsgr_span *segments, const uint16_t *align,
-                           unsigned count, uint8_t *out)
+void cmsgr__frame_preamble(const cmsgr_env *env, int tag, const cmsgr_span *segments, const uint16_t *align, unsigned count,
+                           uint8_t *out)
 {
     static const uint16_t default_align[CMSGR_MAX_SEGMENTS] = {8, 8, 8, 4096};
 
@@ -73,7 +73,7 @@ size_t cmsgr__frame_head(const cmsgr_env *env, int revision, int tag, const cmsg
 {
     uint8_t *at = out + CMSGR_PREAMBLE_LEN;
 
-    write_preamble(env, tag, segments, align, cmsgr__frame_segments(segments, count), out);
+    cmsgr__frame_preamble(env, tag, segments, align, cmsgr__frame_segments(segments, count), out);
     if (segments[0].len == 0)
         return CMSGR_PREAMBLE_LEN;
     memcpy(at, segments[0].data, segments[0].len);

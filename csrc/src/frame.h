@@ -7,6 +7,7 @@
 #ifndef CMSGR_FRAME_H
 #define CMSGR_FRAME_H
 
+#include "aead.h"
 #include "internal.h"
 
 /* What goes around the segments. */
@@ -31,6 +32,10 @@ static inline size_t cmsgr__inline_crc_len(const cmsgr__geometry *geometry, size
 {
     return first_len ? geometry->inline_crc_len : 0;
 }
+
+/* Secure mode pads every segment and ends a frame with a block that holds the status alone ("Secure mode"). The first operation of
+ * a msgr2.1 frame always covers the preamble and this much of segment 0. */
+enum { CMSGR__SEALED_INLINE = 48, CMSGR__SEALED_TRAILER = 16 };
 
 /* Where a segment's crc starts; a preamble's starts at 0. */
 #define CMSGR__SEGMENT_SEED UINT32_C(0xFFFFFFFF)
@@ -62,20 +67,37 @@ size_t cmsgr__frame_head(const cmsgr_env *env, int revision, int tag, const cmsg
 size_t cmsgr__frame_tail(const cmsgr_env *env, int revision, const cmsgr_span *segments, unsigned count, int aborted,
                          uint8_t *out);
 
+/* The preamble alone; `count` without trailing empty segments. */
+void cmsgr__frame_preamble(const cmsgr_env *env, int tag, const cmsgr_span *segments, const uint16_t *align, unsigned count,
+                           uint8_t *out);
+
+/* Where sealed bytes go: memory that may come in pieces. */
+typedef struct cmsgr__sink {
+    /* At least one byte of room, *len of it: NULL when out of memory. */
+    uint8_t *(*room)(struct cmsgr__sink *sink, size_t *len);
+    void (*commit)(struct cmsgr__sink *sink, size_t len);
+} cmsgr__sink;
+
+/* One whole frame in secure mode: 0 or an error, after which what the sink holds is of no use. */
+int cmsgr__frame_seal(const cmsgr_env *env, int revision, cmsgr_cipher *cipher, int tag, const cmsgr_span *segments,
+                      const uint16_t *align, unsigned count, int aborted, cmsgr__sink *sink);
+
 struct cmsgr_parser {
     const cmsgr_env *env;
-    const cmsgr__geometry *geometry; /* of the current frame */
-    int revision;                    /* of the next one */
+    const cmsgr__geometry *geometry; /* of the present frame */
+    int revision;                    /* from the next frame on */
+    cmsgr_cipher *cipher;            /* NULL in crc mode; not owned */
     uint8_t *body;         /* lent by the caller */
     size_t body_cap;
     size_t body_len;       /* of the frame announced last */
     size_t body_filled;
-    uint32_t seg_left;     /* bytes of the current segment that did not come yet */
+    size_t run_left;       /* bytes of the current segment (crc) or operation (secure) that did not come yet */
     uint32_t seg_crc[4];   /* of what came so far */
     uint8_t stage;
-    uint8_t segment;       /* the current one */
+    uint8_t segment;       /* the current one; in secure mode the operation's first */
     uint8_t pending_len;
-    uint8_t pending[CMSGR_PREAMBLE_LEN]; /* a preamble, inline crc or trailer that came in part */
+    uint8_t pending[CMSGR_PREAMBLE_LEN + CMSGR__SEALED_INLINE + CMSGR__TAG_LEN]; /* a fixed-size part that came in pieces */
+    uint8_t inline_part[CMSGR__SEALED_INLINE]; /* secure 2.1: the first bytes of segment 0, which came with the preamble */
     int error;             /* what a failed parser goes on returning */
     uint64_t got, expected;
     cmsgr_preamble preamble;

@@ -1,7 +1,11 @@
 /*
- * Reading frames in crc mode: one direction's bytes in, announcements and frames out.
+ * Reading frames: one direction's bytes in, announcements and frames out.
  *
- *   PREAMBLE -> SEGMENT 0 -> [INLINE_CRC] -> SEGMENT 1..3 -> TRAILER -> PREAMBLE ...      any -> FAILED
+ *   crc      PREAMBLE -> SEGMENT 0 -> [INLINE_CRC] -> SEGMENT 1..3 -> TRAILER -> PREAMBLE ...      any -> FAILED
+ *   secure   SEALED_HEAD -> [INLINE_PART] -> ( OPERATION -> TAG )* -> SEALED_HEAD ...
+ *
+ * In secure mode bytes are decrypted where they lie in the body as they arrive, and believed only when their tag matched; what
+ * brackets are which operation is told in seal.c.
  *
  * Invariants
  *   - Nothing is believed before its crc or its limit was checked: a preamble is announced only when it was found good,
@@ -15,10 +19,9 @@
  */
 #include "frame.h"
 
-#include <assert.h>
 #include <errno.h>
 
-enum stage { PREAMBLE, SEGMENT, INLINE_CRC, TRAILER, FAILED };
+enum stage { PREAMBLE, SEGMENT, INLINE_CRC, TRAILER, SEALED_HEAD, INLINE_PART, OPERATION, TAG, FAILED };
 
 void cmsgr_limits_default(cmsgr_limits *limits)
 {
@@ -38,6 +41,12 @@ void cmsgr__parser_init(cmsgr_parser *parser, const cmsgr_env *env, int revision
 void cmsgr__parser_set_revision(cmsgr_parser *parser, int revision)
 {
     parser->revision = revision;
+}
+
+void cmsgr_parser_set_cipher(cmsgr_parser *parser, cmsgr_cipher *cipher)
+{
+    parser->cipher = cipher;
+    parser->stage = cipher ? SEALED_HEAD : PREAMBLE;
 }
 
 int cmsgr_parser_new(cmsgr_parser **out, const cmsgr_env *env, int revision, const cmsgr_limits *limits)
@@ -92,7 +101,7 @@ static void enter_segment(cmsgr_parser *parser, unsigned segment)
 {
     parser->stage = SEGMENT;
     parser->segment = (uint8_t)segment;
-    parser->seg_left = parser->preamble.seg_len[segment];
+    parser->run_left = parser->preamble.seg_len[segment];
     parser->seg_crc[segment] = CMSGR__SEGMENT_SEED;
 }
 
@@ -116,6 +125,8 @@ static void decode_preamble(cmsgr_preamble *preamble, const uint8_t *in)
     }
 }
 
+static void enter_sealed(cmsgr_parser *parser);
+
 static int begin_frame(cmsgr_parser *parser, const uint8_t *in)
 {
     const cmsgr_limits *limits = &parser->limits;
@@ -125,6 +136,7 @@ static int begin_frame(cmsgr_parser *parser, const uint8_t *in)
     uint32_t sent_crc = cmsgr__get32(in + 28);
     unsigned count;
 
+    parser->geometry = cmsgr__geometry_of(parser->revision);
     if (crc != sent_crc)
         return fail(parser, CMSGR_E_PREAMBLE_CRC, crc, sent_crc);
     decode_preamble(preamble, in);
@@ -136,54 +148,143 @@ static int begin_frame(cmsgr_parser *parser, const uint8_t *in)
     if (count > 1 && preamble->seg_len[count - 1] == 0)
         return fail(parser, CMSGR_E_EMPTY_LAST_SEGMENT, 0, 1);
 
-    parser->geometry = cmsgr__geometry_of(parser->revision);
     parser->body_len = 0;
     for (unsigned i = 0; i < count; i++) {
-        uint32_t len = preamble->seg_len[i];
+        size_t len = preamble->seg_len[i];
         uint32_t limit = preamble->tag == CMSGR_TAG_MESSAGE ? message_limit[i] : limits->control;
 
         if (len > limit)
             return fail(parser, CMSGR_E_SEGMENT_TOO_LONG, len, limit);
-        if (len > SIZE_MAX - parser->body_len) /* four large limits on a 32-bit machine */
-            return fail(parser, CMSGR_E_SEGMENT_TOO_LONG, len, SIZE_MAX - parser->body_len);
-        parser->body_len += len;
+        if (len > SIZE_MAX / 8) /* a large limit on a 32-bit machine: four such segments, padded, still have a sum */
+            return fail(parser, CMSGR_E_SEGMENT_TOO_LONG, len, SIZE_MAX / 8);
+        parser->body_len += parser->cipher ? cmsgr__padded(len) : len;
     }
     parser->body = NULL;
     parser->body_cap = 0;
     parser->body_filled = 0;
-    enter_segment(parser, 0);
+    if (parser->cipher)
+        enter_sealed(parser);
+    else
+        enter_segment(parser, 0);
     return CMSGR_PARSE_PREAMBLE;
+}
+
+static int end_with_status(cmsgr_parser *parser, uint8_t byte)
+{
+    const cmsgr__geometry *geometry = parser->geometry;
+    uint8_t status = byte & geometry->status_mask;
+
+    if (status != geometry->status_complete && status != geometry->status_aborted)
+        return fail(parser, CMSGR_E_LATE_STATUS, byte, geometry->status_complete);
+    parser->stage = parser->cipher ? SEALED_HEAD : PREAMBLE;
+    return status == geometry->status_complete ? CMSGR_PARSE_FRAME : CMSGR_PARSE_ABORTED;
 }
 
 static int end_frame(cmsgr_parser *parser, const uint8_t *trailer)
 {
-    const cmsgr__geometry *geometry = parser->geometry;
     const uint8_t *slot = trailer + 1;
-    uint8_t status = *trailer & geometry->status_mask;
 
-    for (unsigned i = geometry->first_in_trailer; i < parser->preamble.num_segments; i++, slot += 4) {
+    for (unsigned i = parser->geometry->first_in_trailer; i < parser->preamble.num_segments; i++, slot += 4) {
         uint32_t sent_crc = cmsgr__get32(slot);
 
         if (parser->seg_crc[i] != sent_crc)
             return fail(parser, CMSGR_E_SEGMENT_CRC, parser->seg_crc[i], sent_crc);
     }
-    if (status != geometry->status_complete && status != geometry->status_aborted)
-        return fail(parser, CMSGR_E_LATE_STATUS, *trailer, geometry->status_complete);
-    parser->stage = PREAMBLE;
-    return status == geometry->status_complete ? CMSGR_PARSE_FRAME : CMSGR_PARSE_ABORTED;
+    return end_with_status(parser, *trailer);
 }
+
+/* ---- Secure mode ---- */
+
+/* Is there a status block, and with it a last operation of its own (2.1)? */
+static int has_sealed_trailer(const cmsgr_parser *parser)
+{
+    return !parser->revision || parser->preamble.num_segments > 1;
+}
+
+/* The preamble of a sealed frame is good; in 2.0 its operation goes on. */
+static void enter_sealed(cmsgr_parser *parser)
+{
+    if (has_sealed_trailer(parser))
+        parser->body_len += CMSGR__SEALED_TRAILER;
+    parser->segment = 0;
+    parser->run_left = parser->body_len;
+    parser->stage = parser->revision ? INLINE_PART : OPERATION;
+}
+
+/* The fixed part that begins a frame: decrypted, in 2.1 also authenticated. */
+static int open_head(cmsgr_parser *parser, const uint8_t *wire)
+{
+    cmsgr_cipher *cipher = parser->cipher;
+    uint8_t plain[CMSGR_PREAMBLE_LEN + CMSGR__SEALED_INLINE], tag[CMSGR__TAG_LEN];
+    size_t len = parser->revision ? sizeof plain : CMSGR_PREAMBLE_LEN;
+    int result = cipher->begin(cipher);
+
+    if (result == 0)
+        result = cipher->update(cipher, wire, plain, len);
+    if (result == 0 && parser->revision) {
+        memcpy(tag, wire + len, sizeof tag);
+        result = cipher->finish(cipher, tag);
+        memcpy(parser->inline_part, plain + CMSGR_PREAMBLE_LEN, CMSGR__SEALED_INLINE);
+    }
+    return result < 0 ? fail(parser, result, 0, 0) : begin_frame(parser, plain);
+}
+
+/* 2.1: after the inline part and after each tag. FRAME or ABORTED when no operation is left, else MORE. */
+static int next_operation(cmsgr_parser *parser)
+{
+    size_t first_len = cmsgr__padded(parser->preamble.seg_len[0]);
+    int result;
+
+    if (parser->segment == 0 && first_len > CMSGR__SEALED_INLINE) {
+        parser->segment = 1;
+        parser->run_left = first_len - CMSGR__SEALED_INLINE;
+    } else if (parser->revision && parser->segment < 2 && has_sealed_trailer(parser)) {
+        parser->segment = 2;
+        parser->run_left = parser->body_len - first_len;
+    } else if (has_sealed_trailer(parser)) {
+        return end_with_status(parser, parser->body[parser->body_len - CMSGR__SEALED_TRAILER]);
+    } else {
+        parser->stage = SEALED_HEAD;
+        return CMSGR_PARSE_FRAME;
+    }
+    result = parser->cipher->begin(parser->cipher);
+    parser->stage = OPERATION;
+    return result < 0 ? fail(parser, result, 0, 0) : CMSGR_PARSE_MORE;
+}
+
+/* ---- Both modes ---- */
 
 /* How much of the current segment the body has room for. */
 static size_t segment_room(const cmsgr_parser *parser)
 {
     size_t room = parser->body_cap > parser->body_filled ? parser->body_cap - parser->body_filled : 0;
 
-    return room < parser->seg_left ? room : parser->seg_left;
+    return room < parser->run_left ? room : parser->run_left;
+}
+
+/* Moves input into the body: 0 to go on, CMSGR_PARSE_ROOM, or -1 for want of input. */
+static int fill(cmsgr_parser *parser, const uint8_t **data, size_t *len)
+{
+    size_t n = segment_room(parser);
+
+    if (n == 0)
+        return CMSGR_PARSE_ROOM;
+    if (*len == 0)
+        return -1;
+    if (n > *len)
+        n = *len;
+    memcpy(parser->body + parser->body_filled, *data, n);
+    *data += n;
+    *len -= n;
+    cmsgr_parser_filled(parser, n);
+    return 0;
 }
 
 int cmsgr_parser_step(cmsgr_parser *parser, const uint8_t **data, size_t *len)
 {
+    uint8_t tag[CMSGR__TAG_LEN];
     const uint8_t *piece;
+    int result;
     size_t n;
 
     for (;;) {
@@ -193,18 +294,9 @@ int cmsgr_parser_step(cmsgr_parser *parser, const uint8_t **data, size_t *len)
             return piece ? begin_frame(parser, piece) : CMSGR_PARSE_MORE;
 
         case SEGMENT:
-            if (parser->seg_left) {
-                n = segment_room(parser);
-                if (n == 0)
-                    return CMSGR_PARSE_ROOM;
-                if (*len == 0)
-                    return CMSGR_PARSE_MORE;
-                if (n > *len)
-                    n = *len;
-                memcpy(parser->body + parser->body_filled, *data, n);
-                *data += n;
-                *len -= n;
-                cmsgr_parser_filled(parser, n);
+            if (parser->run_left) {
+                if ((result = fill(parser, data, len)) != 0)
+                    return result < 0 ? CMSGR_PARSE_MORE : result;
             } else if (parser->segment == 0 && cmsgr__inline_crc_len(parser->geometry, parser->preamble.seg_len[0])) {
                 parser->stage = INLINE_CRC;
             } else {
@@ -230,6 +322,44 @@ int cmsgr_parser_step(cmsgr_parser *parser, const uint8_t **data, size_t *len)
             piece = take(parser, data, len, n);
             return piece ? end_frame(parser, piece) : CMSGR_PARSE_MORE;
 
+        case SEALED_HEAD:
+            n = parser->revision ? sizeof parser->pending : CMSGR_PREAMBLE_LEN;
+            piece = take(parser, data, len, n);
+            return piece ? open_head(parser, piece) : CMSGR_PARSE_MORE;
+
+        case INLINE_PART:
+            n = cmsgr__padded(parser->preamble.seg_len[0]);
+            if (n > CMSGR__SEALED_INLINE)
+                n = CMSGR__SEALED_INLINE;
+            if (parser->body_cap < n)
+                return CMSGR_PARSE_ROOM;
+            if (n)
+                memcpy(parser->body, parser->inline_part, n);
+            parser->body_filled = n;
+            if ((result = next_operation(parser)) != CMSGR_PARSE_MORE)
+                return result;
+            break;
+
+        case OPERATION:
+            if (!parser->run_left)
+                parser->stage = TAG;
+            else if ((result = fill(parser, data, len)) != 0)
+                return result < 0 ? CMSGR_PARSE_MORE : result;
+            break;
+
+        case TAG:
+            piece = take(parser, data, len, CMSGR__TAG_LEN);
+            if (!piece)
+                return CMSGR_PARSE_MORE;
+            memcpy(tag, piece, sizeof tag);
+            if ((result = parser->cipher->finish(parser->cipher, tag)) < 0)
+                return fail(parser, result, 0, 0);
+            if (!parser->revision)
+                return end_with_status(parser, parser->body[parser->body_len - CMSGR__SEALED_TRAILER]);
+            if ((result = next_operation(parser)) != CMSGR_PARSE_MORE)
+                return result;
+            break;
+
         case FAILED:
             return parser->error;
         }
@@ -254,7 +384,7 @@ void cmsgr_parser_set_body(cmsgr_parser *parser, uint8_t *body, size_t cap)
 
 size_t cmsgr_parser_want(const cmsgr_parser *parser, uint8_t **dest)
 {
-    size_t room = parser->stage == SEGMENT ? segment_room(parser) : 0;
+    size_t room = parser->stage == SEGMENT || parser->stage == OPERATION ? segment_room(parser) : 0;
 
     *dest = room ? parser->body + parser->body_filled : NULL;
     return room;
@@ -262,14 +392,27 @@ size_t cmsgr_parser_want(const cmsgr_parser *parser, uint8_t **dest)
 
 void cmsgr_parser_filled(cmsgr_parser *parser, size_t len)
 {
-    uint32_t *crc = &parser->seg_crc[parser->segment];
+    uint8_t *at = parser->body + parser->body_filled;
+    int result;
 
-    assert(parser->stage == SEGMENT && len <= segment_room(parser));
     if (len == 0)
         return;
-    *crc = parser->env->crc32c(*crc, parser->body + parser->body_filled, len);
     parser->body_filled += len;
-    parser->seg_left -= (uint32_t)len;
+    parser->run_left -= len;
+    if (parser->stage == SEGMENT) {
+        parser->seg_crc[parser->segment] = parser->env->crc32c(parser->seg_crc[parser->segment], at, len);
+    } else if ((result = parser->cipher->update(parser->cipher, at, at, len)) < 0) {
+        fail(parser, result, 0, 0); /* the next step says so */
+    }
+}
+
+size_t cmsgr_parser_segment_at(const cmsgr_parser *parser, unsigned segment)
+{
+    size_t at = 0;
+
+    for (unsigned i = 0; i < segment; i++)
+        at += parser->cipher ? cmsgr__padded(parser->preamble.seg_len[i]) : parser->preamble.seg_len[i];
+    return at;
 }
 
 uint64_t cmsgr_parser_got(const cmsgr_parser *parser)

@@ -107,10 +107,10 @@ static cmsgr_throttle *claim_from(const cmsgr_stream *stream, int which)
 
 static void message_begin_body(cmsgr_stream *stream)
 {
-    const cmsgr_preamble *preamble = cmsgr_parser_preamble(&stream->parser);
     size_t body_len = cmsgr_parser_body_len(&stream->parser);
 
-    stream->msg = cmsgr__msg_new(stream->env, stream->worker->pool, body_len, body_len - preamble->seg_len[3]);
+    stream->msg =
+        cmsgr__msg_new(stream->env, stream->worker->pool, body_len, cmsgr_parser_segment_at(&stream->parser, 3));
     if (!stream->msg) {
         cmsgr__stream_fault(stream, -ENOMEM, body_len, 0);
         return;
@@ -190,7 +190,6 @@ static void on_message(cmsgr_stream *stream)
     const cmsgr_preamble *preamble = cmsgr_parser_preamble(&stream->parser);
     cmsgr_session *session = stream->session;
     cmsgr__msg *msg = stream->msg;
-    const uint8_t *segment = msg->body + preamble->seg_len[0];
     uint64_t seq;
 
     cmsgr_header_decode(&msg->pub.header, msg->body);
@@ -210,10 +209,9 @@ static void on_message(cmsgr_stream *stream)
         cmsgr__stream_mark_dirty(stream); /* an acknowledgement is owed */
     }
     atomic_store_explicit(&session->in_seq, seq, memory_order_relaxed);
-    for (int i = 0; i < 3; i++) {
-        msg->pub.segment[i] = (cmsgr_span){segment, preamble->seg_len[i + 1]};
-        segment += preamble->seg_len[i + 1];
-    }
+    for (unsigned i = 0; i < 3; i++)
+        msg->pub.segment[i] =
+            (cmsgr_span){msg->body + cmsgr_parser_segment_at(&stream->parser, i + 1), preamble->seg_len[i + 1]};
     msg->pub.received_ns = session->last_read_ns;
     claims_move(stream, msg);
     stream->msg = NULL;
@@ -341,7 +339,7 @@ static void on_parsed(cmsgr_stream *stream, int result)
         on_room(stream);
         break;
     case CMSGR_PARSE_FRAME:
-        stream->control.len = stream->msg ? 0 : cmsgr_parser_body_len(&stream->parser);
+        stream->control.len = stream->msg ? 0 : cmsgr_parser_preamble(&stream->parser)->seg_len[0];
         on_frame(stream);
         break;
     case CMSGR_PARSE_ABORTED:

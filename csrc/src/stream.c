@@ -186,6 +186,9 @@ void cmsgr_stream_close(cmsgr_stream *stream)
     cmsgr__stream_end_receive(stream);
     cmsgr__stream_end_transmit(stream);
     throttles_take(stream, &(cmsgr_stream_config){0});
+    cmsgr_cipher_free(stream->open_cipher);
+    cmsgr_cipher_free(stream->seal_cipher);
+    stream->open_cipher = stream->seal_cipher = NULL;
     if (stream->session) {
         if (stream->session->stream == stream)
             stream->session->stream = NULL;
@@ -249,6 +252,26 @@ void cmsgr_stream_set_revision(cmsgr_stream *stream, int revision)
 {
     stream->revision = revision;
     cmsgr__parser_set_revision(&stream->parser, revision);
+}
+
+/* "Keys and nonces": one key; the first nonce is the server's, that of its direction to the client. */
+enum { SECRET_LEN = CMSGR__KEY_LEN + 2 * CMSGR__NONCE_LEN };
+
+int cmsgr_stream_set_keys(cmsgr_stream *stream, const uint8_t *secret, size_t len, int is_client)
+{
+    const uint8_t *from_server = secret + CMSGR__KEY_LEN, *from_client = from_server + CMSGR__NONCE_LEN;
+    int result;
+
+    if (len < SECRET_LEN || stream->open_cipher || stream->seal_cipher)
+        return -EINVAL;
+    result = cmsgr_cipher_new(&stream->open_cipher, stream->env, stream->revision, 0, secret,
+                              is_client ? from_server : from_client);
+    if (result == 0)
+        result = cmsgr_cipher_new(&stream->seal_cipher, stream->env, stream->revision, 1, secret,
+                                  is_client ? from_client : from_server);
+    if (result == 0)
+        cmsgr_parser_set_cipher(&stream->parser, stream->open_cipher);
+    return result;
 }
 
 void cmsgr_stream_set_mask(cmsgr_stream *stream, uint32_t received, uint32_t sent)

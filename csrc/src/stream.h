@@ -58,6 +58,7 @@ struct cmsgr_stream {
 
     /* sending */
     cmsgr__chain chain;
+    cmsgr_cipher *open_cipher, *seal_cipher; /* secure mode; else NULL */
     int connected;
     int writable_wanted;   /* EVENT_WRITABLE is registered */
     int ack_keepalive;     /* a KEEPALIVE2 waits for its answer */

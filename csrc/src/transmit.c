@@ -30,11 +30,20 @@ static void entry_left_chain(void *arg, cmsgr_entry *entry)
 
 /* ---- Assembling ---- */
 
+static int put_sealed(cmsgr_stream *stream, int tag, const cmsgr_span *segments, unsigned count)
+{
+    cmsgr__chain_sink sink = cmsgr__chain_sink_of(&stream->chain);
+
+    return cmsgr__frame_seal(stream->env, stream->revision, stream->seal_cipher, tag, segments, NULL, count, 0, &sink.sink);
+}
+
 static int put_frame(cmsgr_stream *stream, int tag, const void *payload, size_t len)
 {
     cmsgr_span segment = {payload, len};
     size_t wire_len = cmsgr_frame_wire_len(stream->revision, &len, 1);
 
+    if (stream->seal_cipher)
+        return put_sealed(stream, tag, &segment, 1);
     if (cmsgr__chain_prepare(&stream->chain, 1, wire_len) < 0)
         return -ENOMEM;
     cmsgr_frame_assemble(stream->env, stream->revision, tag, &segment, NULL, 1, 0, cmsgr__chain_room(&stream->chain), wire_len);
@@ -42,7 +51,7 @@ static int put_frame(cmsgr_stream *stream, int tag, const void *payload, size_t 
     return 0;
 }
 
-static void put_message(cmsgr_stream *stream, cmsgr_entry *entry)
+static int put_message(cmsgr_stream *stream, cmsgr_entry *entry)
 {
     cmsgr__chain *chain = &stream->chain;
     uint8_t header[CMSGR_HEADER_LEN];
@@ -50,6 +59,8 @@ static void put_message(cmsgr_stream *stream, cmsgr_entry *entry)
         {header, sizeof header}, entry->segment[0], entry->segment[1], entry->segment[2]};
 
     cmsgr_header_encode(&entry->header, header);
+    if (stream->seal_cipher)
+        return put_sealed(stream, CMSGR_TAG_MESSAGE, segments, CMSGR_MAX_SEGMENTS);
     cmsgr__chain_commit(chain, cmsgr__frame_head(stream->env, stream->revision, CMSGR_TAG_MESSAGE, segments, NULL,
                                                  CMSGR_MAX_SEGMENTS, cmsgr__chain_room(chain)));
     for (int i = 1; i < CMSGR_MAX_SEGMENTS; i++) {
@@ -60,6 +71,7 @@ static void put_message(cmsgr_stream *stream, cmsgr_entry *entry)
     }
     cmsgr__chain_commit(chain, cmsgr__frame_tail(stream->env, stream->revision, segments, CMSGR_MAX_SEGMENTS, 0,
                                                  cmsgr__chain_room(chain)));
+    return 0;
 }
 
 /* 1 if this outgoing frame must first be seen by the interceptor: nothing is assembled until it answered. */
@@ -109,6 +121,7 @@ static int put_messages(cmsgr_stream *stream, int64_t now_ns)
 
     while (stream->chain.bytes < BATCH_LEN) {
         cmsgr_entry *entry;
+        int result;
 
         if (stream->mask_sent && cmsgr__session_has_queued(session) && intercept(stream, CMSGR_TAG_MESSAGE))
             return 0;
@@ -120,8 +133,10 @@ static int put_messages(cmsgr_stream *stream, int64_t now_ns)
             return 0;
         worker->stats.send_messages++;
         worker->stats.queue_latency_ns += now_ns - entry->queued_ns;
-        put_message(stream, entry);
-        cmsgr__session_written(session, entry);
+        result = put_message(stream, entry);
+        cmsgr__session_written(session, entry); /* also if that failed: a lossless session sends it again */
+        if (result < 0)
+            return result;
     }
     return 0;
 }

@@ -59,7 +59,10 @@ extern "C" {
     X(QUEUE_FULL, -10015, "the send queue is full")                                                     \
     X(CLOSED, -10016, "closed")                                                                         \
     X(INJECTED, -10017, "a fault asked for by the interceptor")                                         \
-    X(NOT_READY, -10018, "not possible in this state")
+    X(NOT_READY, -10018, "not possible in this state")                                                  \
+    X(AUTH_TAG, -10019, "a frame was altered, replayed or sealed with another key")                     \
+    X(NONCE_USED_UP, -10020, "the next nonce would equal the first one of this connection")             \
+    X(CIPHER, -10021, "the cryptographic library failed")
 
 enum cmsgr_error {
 #define X(name, code, text) CMSGR_E_##name = code,
@@ -227,6 +230,21 @@ size_t cmsgr_frame_wire_len(int revision, const size_t *seg_len, unsigned count)
 ssize_t cmsgr_frame_assemble(const cmsgr_env *env, int revision, int tag, const cmsgr_span *segments,
                              const uint16_t *align, unsigned count, int aborted, uint8_t *out, size_t cap);
 
+/* Secure mode: one cipher per direction of a stream, AES-128-GCM with nonces that step per operation ("Secure mode"). `seal` tells
+ * which way it works; `revision` where the nonce's counter lies. */
+typedef struct cmsgr_cipher cmsgr_cipher;
+int cmsgr_cipher_new(cmsgr_cipher **out, const cmsgr_env *env, int revision, int seal, const uint8_t key[16],
+                     const uint8_t nonce[12]);
+void cmsgr_cipher_free(cmsgr_cipher *cipher);
+/* As cmsgr_frame_wire_len and cmsgr_frame_assemble; after an error other than -EINVAL and -ENOSPC the cipher is of no use. */
+size_t cmsgr_frame_sealed_len(int revision, const size_t *seg_len, unsigned count);
+ssize_t cmsgr_frame_seal(const cmsgr_env *env, int revision, cmsgr_cipher *cipher, int tag, const cmsgr_span *segments,
+                         const uint16_t *align, unsigned count, int aborted, uint8_t *out, size_t cap);
+
+/* AES-128-CBC with PKCS#7 padding, for cephx. `out` has room for len + 16 bytes; returns the length, or CMSGR_E_CIPHER for a bad
+ * length or padding. */
+ssize_t cmsgr_aes_128_cbc(int seal, const uint8_t key[16], const uint8_t iv[16], const void *in, size_t len, uint8_t *out);
+
 /*
  * Parser: a state machine over one direction's bytes after the banner. Each step consumes, asks for more, announces,
  * or fails; after a failure it stays failed.
@@ -235,7 +253,7 @@ ssize_t cmsgr_frame_assemble(const cmsgr_env *env, int revision, int tag, const 
  *     CMSGR_PARSE_MORE      all input consumed, the frame is not complete
  *     CMSGR_PARSE_PREAMBLE  a preamble was read and found good: set_body, then step again, even with no input left
  *     CMSGR_PARSE_ROOM      the body is full but the frame goes on: set_body with a larger one (contents kept)
- *     CMSGR_PARSE_FRAME     a frame is complete and its crcs hold; segments lie in the body, one after the other
+ *     CMSGR_PARSE_FRAME     a frame is complete and its crcs or tags hold; its segments lie in the body
  *     CMSGR_PARSE_ABORTED   a frame that its sender aborted: drop it and go on
  *     < 0                   CMSGR_E_*; cmsgr_parser_got/expected tell the two numbers that were compared (of a crc:
  *                           computed and received; of a length: it and its limit)
@@ -253,8 +271,12 @@ int cmsgr_parser_new(cmsgr_parser **out, const cmsgr_env *env, int revision, con
 void cmsgr_parser_free(cmsgr_parser *parser);
 int cmsgr_parser_step(cmsgr_parser *parser, const uint8_t **data, size_t *len);
 const cmsgr_preamble *cmsgr_parser_preamble(const cmsgr_parser *parser);
-/* Sum of the segments' lengths of the frame announced last. */
+/* The memory that the segments of the frame announced last take; in secure mode with padding and status. */
 size_t cmsgr_parser_body_len(const cmsgr_parser *parser);
+/* Where in the body a segment begins. */
+size_t cmsgr_parser_segment_at(const cmsgr_parser *parser, unsigned segment);
+/* Between frames: all that follow are sealed. The cipher stays the caller's and must outlive its use. */
+void cmsgr_parser_set_cipher(cmsgr_parser *parser, cmsgr_cipher *cipher);
 /* Lends the memory into which the segments go. `cap` may be less than body_len: ROOM asks for more then. */
 void cmsgr_parser_set_body(cmsgr_parser *parser, uint8_t *body, size_t cap);
 /* Where the next bytes of the current segment belong, so that a socket can be read straight into place: 0 when
@@ -491,6 +513,9 @@ void *cmsgr_stream_user(const cmsgr_stream *stream);
 int cmsgr_stream_fd(const cmsgr_stream *stream);
 void cmsgr_stream_set_throttles(cmsgr_stream *stream, const cmsgr_stream_config *config);
 void cmsgr_stream_set_revision(cmsgr_stream *stream, int revision);
+/* Secure mode in both directions from here on: frames sent after this, frames parsed after the next continue. `secret` is the
+ * connection secret, at least 40 bytes; `is_client` tells whether we dialled ("Keys and nonces"). */
+int cmsgr_stream_set_keys(cmsgr_stream *stream, const uint8_t *secret, size_t len, int is_client);
 /* Append bytes (the banner) or a control frame; they go out in this turn's flush. */
 int cmsgr_stream_send_bytes(cmsgr_stream *stream, const void *data, size_t len);
 int cmsgr_stream_send_frame(cmsgr_stream *stream, int tag, const void *payload, size_t len);
