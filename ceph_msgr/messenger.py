@@ -125,7 +125,7 @@ class Messenger:
         if auth is None:
             assign = _make_global_ids() if entity.type == EntityType.MON else None
             auth = AuthRegistry(entity.type, config, [NoneClient(entity)], [NoneServer(assign)])
-        stack = stack or Stack.default(workers=config.ms_async_op_threads)
+        stack = stack or Stack.default(workers=config.ms_async_op_threads, poll_us=config.ms_async_poll_us)
         return cls(entity, nonce=nonce, config=config, auth=auth, stack=stack)
 
     def __repr__(self) -> str:

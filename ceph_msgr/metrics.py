@@ -207,6 +207,8 @@ _WORKER_METRICS = (
     Metric("msgr_acks_sent", Kind.COUNTER, "ACK frames written"),
     Metric("msgr_recv_calls", Kind.COUNTER, "system calls that received"),
     Metric("msgr_send_calls", Kind.COUNTER, "system calls that sent"),
+    Metric("msgr_polls_won", Kind.COUNTER, "looks for events that made sleeping needless"),
+    Metric("msgr_polls_lost", Kind.COUNTER, "looks for events that found none"),
     Metric("msgr_turns", Kind.COUNTER, "turns that entered Python"),
 )
 

@@ -45,7 +45,7 @@ def _default(option: Option[object]) -> str:
 
 def options_read() -> set[str]:
     """Options that any source but the declaration mentions as an attribute."""
-    sources = [path for path in (ROOT / "ceph_msgr").rglob("*.py*") if path.parent.name != "config" and path.suffix in (".py", ".pyx")]
+    sources = [path for path in (ROOT / "ceph_msgr").rglob("*.py") if path.parent.name != "config"]
     text = "\n".join(path.read_text() for path in sources)
     return set(re.findall(r"\w*config\.(\w+)", text))
 
@@ -169,7 +169,8 @@ def headings(path: Path) -> set[str]:
     return {match.strip() for match in re.findall(r"^#+ (.+)$", text, re.MULTILINE)}
 
 
-_NAMED = re.compile(r'(?:\s\((?:msgr2 )?|\btables? (?:are |is )?|\bchecks of )((?:"[^"]{3,80}"(?:,\s+|\s+and\s+)?)+)')
+_QUOTED = r'((?:"[^"]{3,80}"(?:,\s+|\s+and\s+)?)+)'
+_NAMED = re.compile(rf"\s\((?:msgr2 )?{_QUOTED}\)|\b(?:tables?(?: are| is)?|checks of) {_QUOTED}")
 
 
 def named_sections() -> list[tuple[str, str]]:
@@ -179,7 +180,7 @@ def named_sections() -> list[tuple[str, str]]:
     found = []
     for path in sorted(sources):
         for quoted in _NAMED.findall(path.read_text()):
-            names = [" ".join(name.split()) for name in re.findall(r'"([^"]+)"', quoted)]
+            names = [" ".join(name.split()) for name in re.findall(r'"([^"]+)"', "".join(quoted))]
             found += [(path.name, name) for name in names if name[0].isupper() or re.match(r"[a-z]+ ", name)]
     return found
 

@@ -133,6 +133,8 @@ class EventCenter:
     def submit_to(self, callback: Callable[[], object], *, nowait: bool = False) -> None:
         """Any thread. On the owner runs at once; elsewhere waits until the owner ran it. What it raises is raised here.
         With ``nowait`` it is an external event, also on the owner."""
+    def set_polling(self, poll_ns: int) -> None:
+        """How long to look for events before sleeping: 0 never (at first), < 0 adaptive."""
     def wakeup(self) -> None:
         """Ends the current or the next wait. Any thread."""
     def process_events(self, timeout_ns: int) -> int:
@@ -264,12 +266,14 @@ class StreamOwner(Protocol):
 class SessionOwner(Protocol):
     def _on_send_queued(self) -> None: ...
     def _on_drained(self) -> None: ...
+    def _on_queue_full(self) -> None:
+        """``send`` is about to raise ``SendQueueFull``, on the sender's thread."""
 
 @final
 class DispatchTable:
     """Where a messenger's incoming messages go: the answer per message type is asked for once and kept.
 
-    classes: by type number; a type without a class is a DecodeError. resolve(type) -> (preprocessors, fast): callables
+    classes: by type number; a type without a class arrives as a plain Message. resolve(type) -> (preprocessors, fast): callables
     taking the message; fast is None for queued types. enqueue(message): the dispatch queue takes it, and calls
     ``message.dispatched()``. on_error(message | None, exception): an exception came out of decoding, encoding or a
     dispatcher; after a preprocessor's the message still goes on.

@@ -331,6 +331,10 @@ cdef class EventCenter:
     def now_ns(self):
         return cmsgr_env_now_ns(ENV)
 
+    def set_polling(self, int64_t poll_ns):
+        self.ensure_open()
+        cmsgr_center_set_polling(self.c, poll_ns)
+
     def stats(self):
         cdef cmsgr_center_stats stats
         self.ensure_open()

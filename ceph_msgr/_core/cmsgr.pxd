@@ -160,6 +160,7 @@ cdef extern from "cmsgr/cmsgr.h" nogil:
     void cmsgr_center_free(cmsgr_center *center)
     void cmsgr_center_set_owner(cmsgr_center *center, uint64_t owner)
     uint64_t cmsgr_center_owner(const cmsgr_center *center)
+    void cmsgr_center_set_polling(cmsgr_center *center, int64_t poll_ns)
     int cmsgr_center_add_file(cmsgr_center *center, int fd, int mask, int phase, cmsgr_file_fn fn, void *arg)
     int cmsgr_center_del_file(cmsgr_center *center, int fd, int mask)
     int cmsgr_center_file_mask(const cmsgr_center *center, int fd)
@@ -179,6 +180,7 @@ cdef extern from "cmsgr/cmsgr.h" nogil:
         uint64_t timers
         uint64_t writable_added
         uint64_t writable_removed
+        uint64_t polls_won, polls_lost
         int64_t slept_ns
 
     void cmsgr_center_get_stats(const cmsgr_center *center, cmsgr_center_stats *stats)

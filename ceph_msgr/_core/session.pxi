@@ -103,6 +103,7 @@ cdef class Session:
     cdef int raise_full(self, const cmsgr_entry *entry) except -1:
         cdef cmsgr_session_info info
         cmsgr_session_get_info(self.c, &info)
+        self.owner._on_queue_full()
         raise SendQueueFull(
             f"a message of {entry.segment[0].len + entry.segment[1].len + entry.segment[2].len} bytes does not fit: "
             f"{info.queued_bytes} bytes are unsent or unacknowledged, at most {self.max_queued_bytes}")

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ceph_msgr.auth.base import AuthMethod, ClientAuth, ConMode, ServerAuth
+from ceph_msgr.auth.cephx.client import CephxClient
+from ceph_msgr.auth.cephx.monitor import CephxMonitor
+from ceph_msgr.auth.keyring import Keyring
 from ceph_msgr.auth.none import DummyClient, DummyServer
 from ceph_msgr.config import Config
-from ceph_msgr.wire.entity import EntityType
+from ceph_msgr.wire.entity import AuthEntityName, EntityType
 
 __all__ = ["AuthRegistry"]
 
@@ -39,6 +42,14 @@ class AuthRegistry:
     def dummy(cls, own_type: EntityType, config: Config) -> AuthRegistry:
         """Accepts everybody and presents nothing, as Ceph's perf programs do."""
         return cls(own_type, config, [DummyClient()], [DummyServer()])
+
+    @classmethod
+    def standalone(cls, name: AuthEntityName | str, config: Config, keyring: Keyring) -> AuthRegistry:
+        """Method cephx, and nothing else, without a cluster: accepts whoever proves to have its key in ``keyring``, and
+        dials with the key of ``name``; if that is not in it, dialling has no method. Both sides need such a registry."""
+        name = AuthEntityName.parse(name) if isinstance(name, str) else name
+        clients = [CephxClient.from_keyring(keyring, name, standalone=True)] if name in keyring else []
+        return cls(name.type, config, clients, [CephxMonitor(keyring, name.type)])
 
     # ---- dialling ----
 

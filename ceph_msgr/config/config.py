@@ -57,6 +57,12 @@ class Config:
     ms_type = text(_STACK, "Implementation of the messenger; there is only this one.", _STACK)
     ms_public_type = text("", "Implementation for the public network; empty means as ms_type.", "", _STACK)
     ms_cluster_type = text("", "Implementation for the cluster network; empty means as ms_type.", "", _STACK)
+    ms_async_poll_us = microseconds(
+        -1,
+        "How long a worker looks for events before it sleeps: 0 never, -1 as it pays (at most 50 us, and only while that has been "
+        "finding something), else always so long. A wakeup costs more than the work on a small message.",
+        minimum=-1,
+    )
     ms_async_op_threads = count(
         1,
         "Worker threads. More than one pays only where encryption or large messages dominate, because the Python code "

@@ -129,8 +129,8 @@ def size(default: int, meaning: str, *, minimum: int = 0, maximum: int = 2**40) 
     return Option(default, meaning, unit="bytes", minimum=minimum, maximum=maximum)
 
 
-def microseconds(default: int, meaning: str) -> Option[int]:
-    return Option(default, meaning, unit="microseconds", maximum=10**9)
+def microseconds(default: int, meaning: str, *, minimum: int = 0) -> Option[int]:
+    return Option(default, meaning, unit="microseconds", minimum=minimum, maximum=10**9)
 
 
 def seconds(default: float, meaning: str) -> Option[float]:

@@ -22,7 +22,7 @@ from ceph_msgr.connection.connection import Connection
 from ceph_msgr.connection.drain import DrainWaiters
 from ceph_msgr.connection.liveness import Liveness
 from ceph_msgr.connection.out_queue import OutQueue
-from ceph_msgr.errors import ConnectionFault, RemoteProtocolError, SendQueueFull
+from ceph_msgr.errors import ConnectionFault, RemoteProtocolError
 from ceph_msgr.log import PrefixLog, get_logger
 from ceph_msgr.net.worker import Worker
 from ceph_msgr.policy import Policy
@@ -57,6 +57,8 @@ class AsyncConnection(Connection):
         self._session = _core.Session(
             worker.core, self, messenger.dispatch_table, max_queued_bytes=self._config.ms_send_queue_max_bytes
         )
+        # The hot path: users call the core, with no frame of ours in between.
+        self.send_message = self._session.send  # type: ignore[method-assign]
         self.out_q = OutQueue(self._session)
         self._drain = DrainWaiters(lambda: self.out_q.len_bytes, self._session.notify_drained)
         self._stream: _core.Stream | None = None
@@ -116,11 +118,7 @@ class AsyncConnection(Connection):
     # ---- the user's side: any thread ----
 
     def send_message(self, message: Message, *, borrow: bool = False) -> None:
-        try:
-            self._session.send(message, borrow=borrow)
-        except SendQueueFull:
-            self._drain.expect(self._config.ms_send_queue_max_bytes // 2)
-            raise
+        self._session.send(message, borrow=borrow)
 
     def send_keepalive(self) -> None:
         self._session.send_keepalive()
@@ -233,6 +231,9 @@ class AsyncConnection(Connection):
 
     def _on_send_queued(self) -> None:
         self._handle(ev.SendQueued())
+
+    def _on_queue_full(self) -> None:
+        self._drain.expect(self._config.ms_send_queue_max_bytes // 2)
 
     def _on_drained(self) -> None:
         if self._drain.drained():

@@ -32,26 +32,29 @@ class Stack:
     _running: ClassVar[set[Stack]] = set()
     _class_lock: ClassVar[threading.Lock] = threading.Lock()
 
-    def __init__(self, kind: str = "posix", *, workers: int = 1, thread_starter: ThreadStarter = start_daemon_thread) -> None:
+    def __init__(
+        self, kind: str = "posix", *, workers: int = 1, poll_us: int = -1, thread_starter: ThreadStarter = start_daemon_thread
+    ) -> None:
         if kind != "posix":
             raise ValueError(f'there is no stack of kind "{kind}", only "posix"')
         if not 1 <= workers <= MAX_WORKERS:
             raise ValueError(f"a stack has 1 to {MAX_WORKERS} workers, not {workers}")
         self.kind = kind
         self.thread_starter = thread_starter
-        self.workers = tuple(Worker(id) for id in range(workers))
+        self.workers = tuple(Worker(id, poll_us) for id in range(workers))
         self._process_id = os.getpid()
         self._lock = threading.Lock()
         self._started = False
         self._stopped = False
 
     @classmethod
-    def default(cls, kind: str = "posix", *, workers: int = 1) -> Stack:
-        """The stack all messengers of this process share, started. ``workers`` counts for the first caller only."""
+    def default(cls, kind: str = "posix", *, workers: int = 1, poll_us: int = -1) -> Stack:
+        """The stack all messengers of this process share, started. ``workers`` and ``poll_us`` (``ms_async_poll_us``) count for
+        the first caller only."""
         with cls._class_lock:
             stack = cls._defaults.get(kind)
             if stack is None or stack._stopped:
-                stack = cls._defaults[kind] = cls(kind, workers=workers)
+                stack = cls._defaults[kind] = cls(kind, workers=workers, poll_us=poll_us)
         stack.start()
         return stack
 

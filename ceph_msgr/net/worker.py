@@ -30,10 +30,11 @@ class Worker:
     perf counters. A worker belongs to its ``Stack``, which starts and stops it.
     """
 
-    def __init__(self, id: int) -> None:
+    def __init__(self, id: int, poll_us: int = -1) -> None:
         self.id = id
         self.name = f"msgr-worker-{id}"
         self.core = WorkerCore()
+        self.core.center.set_polling(poll_us * 1000)
         self.perf = worker_counters(id, self._read_stats)
         self._lock = threading.Lock()
         self._references = 0
@@ -162,4 +163,4 @@ class Worker:
         if self._is_closed or not self._started_ns:
             return self._last_stats
         running_ns = time.monotonic_ns() - self._started_ns - self.center.stats()["slept_ns"]
-        return worker_values(self.core.stats(), running_ns)
+        return worker_values(self.core.stats() | self.center.stats(), running_ns)

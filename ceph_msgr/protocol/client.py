@@ -7,7 +7,7 @@ from collections.abc import Container
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ceph_msgr.auth.base import ClientAuth, ClientExchange, ConMode
+from ceph_msgr.auth.base import AuthBusy, ClientAuth, ClientExchange, ConMode
 from ceph_msgr.errors import AuthError, RemoteProtocolError
 from ceph_msgr.protocol.actions import Continue, DropAcked, LearnAddress, Notice, PeerInfo, ResetQueues, SetPeer
 from ceph_msgr.protocol.frames import (
@@ -84,6 +84,8 @@ class ClientHandshake(Handshake):
         try:
             self._exchange = method.start(self.peer_type)
             payload = self._exchange.request()
+        except AuthBusy:
+            raise  # what is missing, such as a renewed ticket, may be there at the next dial
         except AuthError as error:
             # Not the network's fault, so dialling again would not help.
             self.session.give_up(f"method {method.method} has no request to send: {error}")

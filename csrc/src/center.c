@@ -24,6 +24,7 @@
 #include "files.h"
 #include "internal.h"
 #include "kicks.h"
+#include "polling.h"
 #include "timers.h"
 
 enum { MAX_READY = 256 }; /* of one wait */
@@ -36,6 +37,7 @@ struct cmsgr_center {
     cmsgr__files files;
     cmsgr__kick *taken_kicks; /* oldest first */
     cmsgr__timers timers;
+    cmsgr__polling polling;
     cmsgr_center_stats stats;
     cmsgr_ready ready[MAX_READY];
     char other_threads_write_below[64]; /* apart from the owner's cache lines */
@@ -183,9 +185,10 @@ int cmsgr__center_has_user_work(cmsgr_center *c, int64_t now_ns)
            cmsgr__timers_next_ns(&c->timers) <= now_ns;
 }
 
-static int must_not_sleep(cmsgr_center *c)
+/* Did others leave something for us? */
+static int has_messages(cmsgr_center *c)
 {
-    return cmsgr__extq_len(&c->posts) || !cmsgr__kicks_empty(&c->kicks) || atomic_load(&c->wakeup_wanted);
+    return c->taken_kicks || cmsgr__extq_len(&c->posts) || !cmsgr__kicks_empty(&c->kicks) || atomic_load(&c->wakeup_wanted);
 }
 
 /* How long the poller may wait: less than asked if a timer is due earlier, 0 if there is something to do. */
@@ -193,32 +196,88 @@ static int64_t timeout_for(cmsgr_center *c, int64_t max_wait_ns, int64_t now_ns)
 {
     int64_t next_ns = cmsgr__timers_next_ns(&c->timers);
 
-    if (max_wait_ns == 0 || c->taken_kicks || cmsgr__center_has_user_work(c, now_ns))
+    if (max_wait_ns == 0 || cmsgr__center_has_user_work(c, now_ns))
         return 0;
     if (next_ns != INT64_MAX && (max_wait_ns < 0 || next_ns - now_ns < max_wait_ns))
         max_wait_ns = next_ns - now_ns;
     atomic_store(&c->sleeping, 1);
-    if (must_not_sleep(c)) {
+    if (has_messages(c)) {
         atomic_store(&c->sleeping, 0);
         return 0;
     }
     return max_wait_ns;
 }
 
-int cmsgr__center_wait(cmsgr_center *c, int64_t max_wait_ns)
+static int64_t polling_budget(cmsgr_center *c, int64_t max_wait_ns, int64_t now_ns)
+{
+    int64_t next_ns = cmsgr__timers_next_ns(&c->timers);
+
+    if (max_wait_ns == 0 || has_messages(c) || cmsgr__center_has_user_work(c, now_ns))
+        return 0;
+    if (next_ns != INT64_MAX && (max_wait_ns < 0 || next_ns - now_ns < max_wait_ns))
+        max_wait_ns = next_ns - now_ns;
+    return cmsgr__polling_budget(&c->polling, max_wait_ns);
+}
+
+/* Looks for events until budget_ns have passed. Returns their number, or an error; 0 also when there are posts or kicks, or when
+ * the time is over (then *lost). Whoever posts meanwhile need not wake us: the flag `sleeping` is not set. */
+static int look(cmsgr_center *c, int64_t now_ns, int64_t budget_ns, int *lost)
 {
     const cmsgr_driver *driver = &c->env->driver;
-    int64_t before_ns = cmsgr__now(c->env), after_ns = before_ns;
-    int64_t timeout_ns = timeout_for(c, max_wait_ns, before_ns);
-    int count = driver->poller_wait(driver->ctx, c->poller, c->ready, MAX_READY, timeout_ns);
+    int64_t end_ns = now_ns + budget_ns;
+    int count;
+
+    *lost = 0;
+    while ((count = driver->poller_wait(driver->ctx, c->poller, c->ready, MAX_READY, 0)) == 0 && !has_messages(c)) {
+        if (cmsgr__now(c->env) >= end_ns) {
+            *lost = 1;
+            break;
+        }
+        driver->yield(driver->ctx); /* whoever we wait for may need this core */
+    }
+    return count;
+}
+
+/* Waits, first awake and then asleep. Fills c->ready; returns its number or an error. *now_ns is when it ended. */
+static int wait_ready(cmsgr_center *c, int64_t max_wait_ns, int64_t *now_ns)
+{
+    const cmsgr_driver *driver = &c->env->driver;
+    int64_t timeout_ns, slept_ns, budget_ns = polling_budget(c, max_wait_ns, *now_ns);
+    int count, lost;
+
+    if (budget_ns) {
+        const int64_t began_ns = *now_ns;
+
+        count = look(c, began_ns, budget_ns, &lost);
+        *now_ns = cmsgr__now(c->env);
+        if (max_wait_ns > 0)
+            max_wait_ns = *now_ns - began_ns < max_wait_ns ? max_wait_ns - (*now_ns - began_ns) : 0;
+        c->stats.polls_won += !lost;
+        c->stats.polls_lost += lost;
+        cmsgr__polling_learn(&c->polling, !lost);
+        if (!lost)
+            return count;
+    }
+    timeout_ns = timeout_for(c, max_wait_ns, *now_ns);
+    count = driver->poller_wait(driver->ctx, c->poller, c->ready, MAX_READY, timeout_ns);
+    if (timeout_ns) {
+        atomic_store(&c->sleeping, 0);
+        slept_ns = cmsgr__now(c->env) - *now_ns;
+        *now_ns += slept_ns;
+        c->stats.slept_ns += slept_ns;
+        if (!budget_ns)
+            cmsgr__polling_learn(&c->polling, slept_ns <= CMSGR__SHORT_SLEEP_NS);
+    }
+    return count;
+}
+
+int cmsgr__center_wait(cmsgr_center *c, int64_t max_wait_ns)
+{
+    int64_t now_ns = cmsgr__now(c->env);
+    int count = wait_ready(c, max_wait_ns, &now_ns);
     int ran_io = 0;
 
     c->stats.waits++;
-    if (timeout_ns) {
-        atomic_store(&c->sleeping, 0);
-        after_ns = cmsgr__now(c->env);
-        c->stats.slept_ns += after_ns - before_ns;
-    }
     /* An exchange, since it also makes visible what the waker wrote before. */
     if (atomic_load_explicit(&c->wakeup_wanted, memory_order_relaxed))
         atomic_exchange(&c->wakeup_wanted, 0);
@@ -231,7 +290,7 @@ int cmsgr__center_wait(cmsgr_center *c, int64_t max_wait_ns)
         ran_io += ran > 0;
     }
     ran_io += cmsgr__kicks_run(&c->kicks, &c->taken_kicks);
-    return (ran_io ? FOUND_IO : 0) | (cmsgr__center_has_user_work(c, after_ns) ? FOUND_USER : 0);
+    return (ran_io ? FOUND_IO : 0) | (cmsgr__center_has_user_work(c, now_ns) ? FOUND_USER : 0);
 }
 
 int cmsgr_center_wait(cmsgr_center *c, int64_t max_wait_ns)
@@ -305,6 +364,11 @@ void cmsgr_center_free(cmsgr_center *c)
     cmsgr__extq_destroy(&c->posts);
     cmsgr__files_free(&c->files);
     cmsgr__free(env, c);
+}
+
+void cmsgr_center_set_polling(cmsgr_center *c, int64_t poll_ns)
+{
+    c->polling.fixed_ns = poll_ns;
 }
 
 void cmsgr_center_set_owner(cmsgr_center *c, uint64_t owner)

@@ -1,5 +1,6 @@
 /* The Linux driver: clock, chance, and the table that joins them with epoll.c and sock.c. No state; any thread. */
 #include <errno.h>
+#include <sched.h>
 #include <sys/random.h>
 #include <time.h>
 
@@ -23,6 +24,12 @@ static int64_t wall_ns(void *ctx)
 {
     (void)ctx;
     return read_clock(CLOCK_REALTIME);
+}
+
+static void yield(void *ctx)
+{
+    (void)ctx;
+    sched_yield();
 }
 
 static int fill_random(void *ctx, void *buf, size_t len_bytes)
@@ -51,6 +58,7 @@ const cmsgr_driver *cmsgr_driver_linux(void)
         .now_ns = now_ns,
         .wall_ns = wall_ns,
         .random = fill_random,
+        .yield = yield,
         .poller_open = cmsgr__epoll_open,
         .poller_close = cmsgr__epoll_close,
         .poller_set = cmsgr__epoll_set,

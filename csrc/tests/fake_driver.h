@@ -76,6 +76,8 @@ static inline int fake_wait(void *ctx, void *poller, cmsgr_ready *ready, int max
     return count;
 }
 
+static inline void fake_yield(void *ctx) { ((fake_driver *)ctx)->now_ns += 1000; }
+
 static inline int fake_wakeup(void *ctx, void *poller)
 {
     CHECK(ctx == poller);
@@ -92,6 +94,7 @@ static inline fake_driver *fake_new(void)
                                   .name = "fake",
                                   .now_ns = fake_now,
                                   .wall_ns = fake_now,
+                                  .yield = fake_yield,
                                   .poller_open = fake_open,
                                   .poller_close = fake_close,
                                   .poller_set = fake_set,

@@ -24,6 +24,8 @@ _SEAL_VERSION = 1
 _SEAL_MAGIC = 0xFF009CAD8826AA55
 _SEAL_IV = b"cephsageyudagreg"
 
+_EPOCH = Utime()
+
 
 def expect_version(decoder: Decoder, what: str, known: int) -> None:
     """Take a version byte. These structures tell no length, so another version than the known one cannot be read."""
@@ -37,14 +39,14 @@ class CryptoKey:
     """16 secret bytes, which no text ever shows."""
 
     secret: bytes = field(repr=False)
-    created: Utime = Utime()
+    created: Utime = _EPOCH
 
     def __post_init__(self) -> None:
         if len(self.secret) != AES_KEY_BYTES:
             raise ValueError(f"an AES-128 key has {AES_KEY_BYTES} bytes, not {len(self.secret)}")
 
     @classmethod
-    def generate(cls, created: Utime = Utime(), random_bytes: RandomBytes = random_bytes) -> Self:
+    def generate(cls, created: Utime = _EPOCH, random_bytes: RandomBytes = random_bytes) -> Self:
         return cls(random_bytes(AES_KEY_BYTES), created)
 
     @classmethod

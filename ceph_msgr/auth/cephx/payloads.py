@@ -108,7 +108,8 @@ def compute_proof(key: CryptoKey, server_challenge: int, client_challenge: int) 
     encoder.u64(client_challenge)
     sealed = Encoder()
     sealed.blob(key.seal(encoder.to_bytes()))
-    return reduce(xor, _PROOF_WORDS.unpack_from(sealed.to_bytes()))
+    proof: int = reduce(xor, _PROOF_WORDS.unpack_from(sealed.to_bytes()))
+    return proof
 
 
 @dataclass(frozen=True, slots=True)

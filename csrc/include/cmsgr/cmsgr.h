@@ -119,6 +119,7 @@ typedef struct cmsgr_driver {
     int64_t (*now_ns)(void *ctx);  /* monotonic */
     int64_t (*wall_ns)(void *ctx); /* since the epoch; only for stamps that go on the wire */
     int (*random)(void *ctx, void *buf, size_t len_bytes);
+    void (*yield)(void *ctx); /* lets another thread have this core */
 
     int (*poller_open)(void *ctx, void **poller);
     void (*poller_close)(void *ctx, void *poller);
@@ -322,6 +323,10 @@ void cmsgr_center_free(cmsgr_center *center);
 void cmsgr_center_set_owner(cmsgr_center *center, uint64_t owner);
 uint64_t cmsgr_center_owner(const cmsgr_center *center);
 
+/* How long to look for events before sleeping: 0 never (the beginning), < 0 adaptive: up to 50 us while looking has been
+ * finding something, else that many ns always. Before the first wait, or by the owner. */
+void cmsgr_center_set_polling(cmsgr_center *center, int64_t poll_ns);
+
 int cmsgr_center_add_file(cmsgr_center *center, int fd, int mask, int phase, cmsgr_file_fn fn, void *arg);
 int cmsgr_center_del_file(cmsgr_center *center, int fd, int mask);
 int cmsgr_center_file_mask(const cmsgr_center *center, int fd);
@@ -352,6 +357,7 @@ typedef struct cmsgr_center_stats {
     uint64_t timers;       /* timers run */
     uint64_t writable_added;
     uint64_t writable_removed;
+    uint64_t polls_won, polls_lost; /* looks before a sleep that made it needless, or did not */
     int64_t slept_ns;
 } cmsgr_center_stats;
 void cmsgr_center_get_stats(const cmsgr_center *center, cmsgr_center_stats *stats);
