@@ -78,6 +78,8 @@ class FrameParser:
     """One direction's frames after the banner, for tools and tests; streams use the same C parser."""
 
     def __init__(self, revision: int = 1, *, limits: Limits | None = None) -> None: ...
+    def set_cipher(self, cipher: Cipher) -> None:
+        """Between frames: all that follow are opened by it."""
     def feed(self, data: Buffer) -> list[Frame]:
         """The frames that are complete now. Bytes that are no frame raise; if frames were complete before them, those are
         returned and the next call raises. A failed parser stays failed."""
@@ -341,6 +343,7 @@ class Stream:
     def __init__(
         self, worker: WorkerCore, fd: int, owner: StreamOwner, *, connecting: bool, limits: Limits | None = None,
         policy_messages: Throttle | None = None, policy_bytes: Throttle | None = None, dispatch_bytes: Throttle | None = None,
+        inject_socket_failures: int = 0, inject_network_congestion: int = 0,
     ) -> None: ...
     owner: StreamOwner
     @property

@@ -297,6 +297,7 @@ cdef extern from "cmsgr/cmsgr.h" nogil:
         cmsgr_throttle *policy_messages
         cmsgr_throttle *policy_bytes
         cmsgr_throttle *dispatch_bytes
+        uint32_t inject_socket_failures, inject_network_congestion
 
     int cmsgr_stream_new(cmsgr_stream **out, cmsgr_worker *worker, int fd, int connecting,
                          const cmsgr_stream_config *config, void *user)

@@ -32,7 +32,8 @@ cdef class Stream:
     cdef cmsgr_stream_config config
 
     def __cinit__(self, WorkerCore worker not None, int fd, owner, *, bint connecting, Limits limits=None,
-                  Throttle policy_messages=None, Throttle policy_bytes=None, Throttle dispatch_bytes=None):
+                  Throttle policy_messages=None, Throttle policy_bytes=None, Throttle dispatch_bytes=None,
+                  uint32_t inject_socket_failures=0, uint32_t inject_network_congestion=0):
         cdef int rc
         worker.ensure_open()
         worker.center.ensure_owner()
@@ -44,6 +45,8 @@ cdef class Stream:
             limits = Limits()
         self.config.limits = limits.c
         self.configure(policy_messages, policy_bytes, dispatch_bytes)
+        self.config.inject_socket_failures = inject_socket_failures
+        self.config.inject_network_congestion = inject_network_congestion
         self.slot = <StreamSlot *>malloc(sizeof(StreamSlot))
         if not self.slot:
             raise MemoryError()

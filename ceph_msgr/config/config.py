@@ -80,7 +80,10 @@ class Config:
         0, "Kernel receive buffer of a socket (SO_RCVBUF); 0 leaves it to the system.", maximum=2**31 - 1
     )
     ms_tcp_prefetch_max_size = size(
-        64 * _KiB, "Receive buffer of a worker: how much one read may take.", minimum=4 * _KiB, maximum=16 * _MiB
+        64 * _KiB,
+        "Accepted, no effect: a worker reads up to 256 KiB at once into one buffer that all its connections share.",
+        minimum=4 * _KiB,
+        maximum=16 * _MiB,
     )
     ms_tcp_listen_backlog = count(512, "Connections the kernel holds until they are accepted.", minimum=1)
     ms_tcp_user_timeout = seconds(
@@ -138,7 +141,7 @@ class Config:
         0.2, "Share by which a pause is made shorter or longer at random, so that many clients spread out.", maximum=1
     )
     ms_connection_ready_timeout = seconds(10, "From dialling until the session is ready; then the attempt has failed.")
-    ms_connection_idle_timeout = seconds(900, "A ready connection on which nothing arrives for so long faults.")
+    ms_connection_idle_timeout = seconds(900, "A ready connection on which nothing is read or written for so long faults.")
     ms_accept_handshake_timeout = seconds(10, "From accepting until the session is ready; then the socket is closed.")
     ms_accept_max_handshakes = count(
         1024,

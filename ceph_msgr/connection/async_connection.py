@@ -30,6 +30,7 @@ from ceph_msgr.protocol import actions as act
 from ceph_msgr.protocol import events as ev
 from ceph_msgr.protocol.reconnect import ExistingSession
 from ceph_msgr.protocol.session import Session
+from ceph_msgr.protocol.states import State
 from ceph_msgr.protocol.tags import describe_tag
 from ceph_msgr.wire.addr import EntityAddr, EntityAddrVec
 from ceph_msgr.wire.entity import EntityName, EntityType
@@ -209,7 +210,7 @@ class AsyncConnection(Connection):
             stream.continue_()
 
     def _on_frame(self, tag: int, payload: bytes, wire: bytes) -> None:
-        if tag == _BANNER:
+        if tag == _BANNER and self._protocol.state in (State.BANNER_CONNECTING, State.BANNER_ACCEPTING):
             self._handle(ev.BannerReceived(wire))
         else:
             self._handle(ev.FrameReceived(tag, payload, wire, self._session.in_seq))
@@ -353,6 +354,8 @@ class AsyncConnection(Connection):
         return _core.Stream(
             self.worker.core, fd, self, connecting=connecting, limits=self.messenger.limits,
             policy_messages=messages, policy_bytes=size, dispatch_bytes=dispatch,
+            inject_socket_failures=self._config.ms_inject_socket_failures,
+            inject_network_congestion=self._config.ms_inject_network_congestion,
         )
 
     def _dial(self, addr: EntityAddr) -> None:

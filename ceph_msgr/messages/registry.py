@@ -1,7 +1,6 @@
 """Which class a message type arrives as.
 
-Registration belongs to start-up: do it before the first messenger starts. A type without a class cannot be decoded, and
-a peer that sends one loses its connection.
+A type without a class arrives as a plain ``Message``. One registered later counts from the next message on.
 """
 
 from __future__ import annotations

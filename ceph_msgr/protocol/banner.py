@@ -65,7 +65,8 @@ class Banner:
 
 
 #: What we announce. Without COMPRESSION no peer ever asks for it.
-OUR_BANNER = Banner(supported=ProtocolFeature.REVISION_1)
+#: A plain integer: the inverse of a flag holds only the bits that have names, and peers may require others.
+OUR_BANNER = Banner(supported=int(ProtocolFeature.REVISION_1))
 
 
 def _describe_stranger(start: bytes) -> str:

@@ -131,7 +131,8 @@ class MarkedDown:
 
 @dataclass(frozen=True, slots=True)
 class MarkedDisposable:
-    """The user makes the session lossy. The shell tells the data plane itself."""
+    """The user makes the session lossy: its next fault ends it. Until then the data plane keeps to what was agreed with
+    the peer, which goes on waiting for acknowledgements."""
 
 
 # ---- take-over, in the order they happen ----

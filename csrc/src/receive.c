@@ -66,8 +66,10 @@ static void banner_step(cmsgr_stream *stream, const uint8_t **data, size_t *len)
             return;
         seen = banner->len < BANNER_PREFIX_LEN ? banner->len : BANNER_PREFIX_LEN;
         /* Byte by byte: a peer of another kind may never send a tenth byte. */
-        if (memcmp(banner->data, banner_prefix, seen) != 0)
+        if (memcmp(banner->data, banner_prefix, seen) != 0) {
             cmsgr__stream_fault(stream, CMSGR_E_BANNER, 0, 0);
+            return; /* the fault refers to what came: it must stay where it is */
+        }
         if (banner->len < BANNER_FIXED_LEN)
             return;
     }
@@ -410,6 +412,8 @@ static void read_once(cmsgr_stream *stream)
     ssize_t got;
     int count = 0;
 
+    if (cmsgr__stream_is_unlucky(stream, stream->inject_failures))
+        driver->shutdown(driver->ctx, stream->fd);
     want = cmsgr_parser_want(&stream->parser, &dest);
     if (want < DIRECT_MIN)
         want = 0;

@@ -81,6 +81,17 @@ int cmsgr__stream_fault(cmsgr_stream *stream, int error, uint64_t got, uint64_t 
     return error;
 }
 
+/* xorshift64: good enough to break things with, and the same for the same seed. */
+int cmsgr__stream_is_unlucky(cmsgr_stream *stream, uint32_t one_in)
+{
+    if (!one_in)
+        return 0;
+    stream->chance ^= stream->chance << 13;
+    stream->chance ^= stream->chance >> 7;
+    stream->chance ^= stream->chance << 17;
+    return stream->chance % one_in == 0;
+}
+
 /* ---- Events of the socket ---- */
 
 static void stream_on_connect(cmsgr_stream *stream)
@@ -159,6 +170,12 @@ int cmsgr_stream_new(cmsgr_stream **out, cmsgr_worker *worker, int fd, int conne
     cmsgr__chain_init(&stream->chain, stream->env, worker->pool);
     cmsgr__parser_init(&stream->parser, stream->env, stream->revision, &config->limits);
     cmsgr__stream_init_receive(stream);
+    stream->inject_failures = config->inject_socket_failures;
+    stream->inject_congestion = config->inject_network_congestion;
+    if (stream->inject_failures || stream->inject_congestion) {
+        stream->env->driver.random(stream->env->driver.ctx, &stream->chance, sizeof stream->chance);
+        stream->chance |= 1; /* the generator would stay at 0 */
+    }
     result = cmsgr_center_add_file(worker->center, fd, connecting ? CMSGR_READABLE | CMSGR_WRITABLE : CMSGR_READABLE,
                                    CMSGR_PHASE_IO, cmsgr__stream_on_file, stream);
     if (result < 0) {

@@ -42,6 +42,9 @@ struct cmsgr_stream {
     int more;            /* the last read filled the buffer: there may be more, and no edge will tell */
     cmsgr_session *session; /* once ready; a reference */
 
+    uint32_t inject_failures, inject_congestion; /* one in so many; 0 never */
+    uint64_t chance;       /* the injections' generator */
+
     /* receiving */
     cmsgr_parser parser;
     cmsgr__msg *msg;       /* the MESSAGE whose body is being received */
@@ -74,6 +77,8 @@ struct cmsgr_stream {
 void cmsgr__stream_mark_dirty(cmsgr_stream *stream);
 /* Something to parse or to read that no event will announce. */
 void cmsgr__stream_mark_hot(cmsgr_stream *stream);
+/* 1 in `one_in` calls, by chance; never for 0. */
+int cmsgr__stream_is_unlucky(cmsgr_stream *stream, uint32_t one_in);
 /* The stream's last word. Returns error. */
 int cmsgr__stream_fault(cmsgr_stream *stream, int error, uint64_t got, uint64_t expected);
 

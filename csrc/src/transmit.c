@@ -170,15 +170,22 @@ static int assemble(cmsgr_stream *stream, int64_t now_ns)
 
 /* ---- Sending ---- */
 
-/* One sendmsg: 1 all taken, 0 the kernel takes no more now, or an error. */
+enum { SENT_ALL = 1, WOULD_BLOCK = 0, CONGESTED = 2 };
+
+/* One sendmsg: one of the above, or an error. */
 static int send_once(cmsgr_stream *stream, int64_t now_ns)
 {
     const cmsgr_driver *driver = &stream->env->driver;
     struct iovec iov[CMSGR__IOV_MAX];
     size_t len;
     int count = cmsgr__chain_iov(&stream->chain, iov, CMSGR__IOV_MAX, &len);
-    ssize_t taken = driver->sendmsg(driver->ctx, stream->fd, iov, count, len < stream->chain.bytes);
+    ssize_t taken;
 
+    if (stream->inject_congestion > 1 && !cmsgr__stream_is_unlucky(stream, stream->inject_congestion))
+        return CONGESTED;
+    if (cmsgr__stream_is_unlucky(stream, stream->inject_failures))
+        driver->shutdown(driver->ctx, stream->fd);
+    taken = driver->sendmsg(driver->ctx, stream->fd, iov, count, len < stream->chain.bytes);
     stream->worker->stats.send_calls++;
     if (taken < 0 && taken != -EAGAIN)
         return (int)taken;
@@ -188,7 +195,7 @@ static int send_once(cmsgr_stream *stream, int64_t now_ns)
         if (stream->session)
             atomic_store_explicit(&stream->session->last_write_ns, now_ns, memory_order_relaxed);
     }
-    return taken == (ssize_t)len;
+    return taken == (ssize_t)len ? SENT_ALL : WOULD_BLOCK;
 }
 
 static int set_writable(cmsgr_stream *stream, int wanted)
@@ -211,9 +218,9 @@ static int send_all(cmsgr_stream *stream)
 {
     int64_t now_ns = cmsgr__now(stream->env);
     uint64_t limit = stream->worker->stats.send_bytes + CMSGR__FLUSH_BUDGET;
-    int result = 1;
+    int result = SENT_ALL;
 
-    while (result == 1) {
+    while (result == SENT_ALL) {
         if (stream->ready && !stream->held_sent && !stream->chain.bytes && (result = assemble(stream, now_ns)) < 0)
             return result;
         if (!stream->chain.bytes)
@@ -224,6 +231,10 @@ static int send_all(cmsgr_stream *stream)
             return result;
         }
         result = send_once(stream, now_ns);
+    }
+    if (result == CONGESTED) { /* the kernel would take it, so it will not tell when to try again */
+        cmsgr__list_add(&stream->worker->dirty, &stream->dirty_link);
+        return 0;
     }
     return result < 0 ? result : set_writable(stream, 1);
 }

@@ -456,6 +456,43 @@ static void test_move(cmsgr_env *env)
     cmsgr_worker_free(other);
 }
 
+/* Injected congestion delays and loses nothing; an injected failure is a fault like any other. */
+static void test_injection(cmsgr_env *env)
+{
+    cmsgr_stream_config config = {.inject_network_congestion = 5};
+
+    cmsgr_limits_default(&config.limits);
+    pair_open(&p, env, &config);
+    pair_start(&p, 1);
+    for (uint64_t i = 0; i < 200; i++) {
+        pair_send(&p, 0, 127, i, payload, 3000);
+        if (i % 10 == 0)
+            pair_settle(&p);
+    }
+    pair_settle(&p);
+    CHECK_EQ(pair_count(&p, CMSGR_ITEM_MESSAGE), 200);
+    CHECK_EQ(pair_info(&p, 0).unacked_messages, 0);
+    pair_close(&p);
+
+    config = (cmsgr_stream_config){.inject_socket_failures = 30};
+    cmsgr_limits_default(&config.limits);
+    pair_open(&p, env, &config);
+    for (int i = 0; i < 2; i++)
+        CHECK_EQ(cmsgr_stream_send_bytes(p.stream[i], pair_banner, sizeof pair_banner), 0);
+    for (uint64_t i = 0; i < 2000 && !pair_count(&p, CMSGR_ITEM_FAULT); i++) {
+        CHECK(p.logged < PAIR_LOG - 8);
+        for (int side = 0; side < 2; side++)
+            cmsgr_stream_send_frame(p.stream[side], CMSGR_TAG_WAIT, NULL, 0);
+        pair_settle(&p);
+        for (int side = 0; side < 2; side++)
+            cmsgr_stream_continue(p.stream[side]);
+        if (!pair_count(&p, CMSGR_ITEM_FAULT))
+            pair_clear_log(&p);
+    }
+    CHECK(pair_count(&p, CMSGR_ITEM_FAULT) > 0);
+    pair_close(&p);
+}
+
 /* The peer goes away: what it sent before still arrives, then one fault. */
 static void test_end_of_stream(cmsgr_env *env)
 {
@@ -550,6 +587,7 @@ int main(void)
     test_notify_send(env);
     test_stale(env);
     test_move(env);
+    test_injection(env);
     test_end_of_stream(env);
     cmsgr_env_free(env);
     CHECK_EQ(atomic_load(&memory.live), 0);

@@ -501,6 +501,9 @@ typedef struct cmsgr_stream_config {
     cmsgr_throttle *policy_messages; /* each may be NULL; a reference is taken */
     cmsgr_throttle *policy_bytes;
     cmsgr_throttle *dispatch_bytes;
+    /* For tests, 0 in production: the socket is shut down at one of so many reads and writes; only one of so many attempts to
+     * write does write. */
+    uint32_t inject_socket_failures, inject_network_congestion;
 } cmsgr_stream_config;
 
 /*
