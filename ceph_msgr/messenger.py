@@ -24,6 +24,7 @@ from ceph_msgr.auth.registry import AuthRegistry
 from ceph_msgr.config import Config
 from ceph_msgr.connection.async_connection import AsyncConnection
 from ceph_msgr.connection.connection import Connection
+from ceph_msgr.connection.gate import Interceptor
 from ceph_msgr.connection.loopback import LoopbackConnection
 from ceph_msgr.connection.table import ConnectionTable
 from ceph_msgr.dispatch.dispatcher import Dispatcher, DispatcherChain
@@ -84,8 +85,8 @@ class Messenger:
         )
         self.dispatchers.on_change = self.dispatch_table.clear
         self.dispatch_throttle = _core.Throttle(f"msgr_dispatch_throttler-{name}", config.ms_dispatch_throttle_bytes)
-        #: For tests: sees frames that match a connection's mask (``AsyncConnection.set_mask``) before they are processed.
-        self.interceptor: Callable[[AsyncConnection, int, bool], object] | None = None
+        #: For tests (``ceph_msgr.testing``): asked at the breakpoints of all connections made from now on.
+        self.interceptor: Interceptor | None = None
 
         self._lock = threading.Lock()
         self._nonce = nonce

@@ -359,7 +359,9 @@ class Stream:
     def send_bytes(self, data: Buffer) -> None: ...
     def send_frame(self, tag: int, payload: Buffer) -> None: ...
     def continue_(self) -> None:
-        """The answer to ``_on_connected``, ``_on_frame`` and ``_on_intercepted``: go on."""
+        """The answer to ``_on_connected``, ``_on_frame`` and, for a received frame, ``_on_intercepted``: go on."""
+    def continue_sent(self) -> None:
+        """The answer to ``_on_intercepted`` for a frame that is to be sent: go on."""
     def start(self, session: Session, *, lossless: bool) -> None:
         """READY: joins the session."""
     def try_send(self) -> int:

@@ -310,6 +310,7 @@ cdef extern from "cmsgr/cmsgr.h" nogil:
     int cmsgr_stream_send_bytes(cmsgr_stream *stream, const void *data, size_t len)
     int cmsgr_stream_send_frame(cmsgr_stream *stream, int tag, const void *payload, size_t len)
     void cmsgr_stream_continue(cmsgr_stream *stream)
+    void cmsgr_stream_continue_sent(cmsgr_stream *stream)
     int cmsgr_stream_start(cmsgr_stream *stream, cmsgr_session *session, int lossless)
     ssize_t cmsgr_stream_try_send(cmsgr_stream *stream)
     size_t cmsgr_stream_unsent_bytes(const cmsgr_stream *stream)

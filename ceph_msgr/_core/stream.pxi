@@ -130,6 +130,10 @@ cdef class Stream:
         self.ensure_open()
         cmsgr_stream_continue(self.slot.c)
 
+    def continue_sent(self):
+        self.ensure_open()
+        cmsgr_stream_continue_sent(self.slot.c)
+
     def start(self, Session session not None, *, bint lossless):
         self.ensure_open()
         session.ensure_open()

@@ -77,7 +77,7 @@ class Credentials:
     connection_secret: bytes = field(default=b"", repr=False)
     #: Who the peer says it is; on the client's side, nobody.
     name: AuthEntityName | None = None
-    #: The capabilities the peer's ticket grants it, encoded.
+    #: What the peer may do here: an encoded ``AuthCaps``, empty where the method knows none.
     caps: bytes = b""
 
 

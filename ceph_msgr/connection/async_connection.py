@@ -11,7 +11,7 @@ is posted again to the new one.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ from ceph_msgr._core import Message
 from ceph_msgr.auth.base import ConMode
 from ceph_msgr.connection.connection import Connection
 from ceph_msgr.connection.drain import DrainWaiters
+from ceph_msgr.connection.gate import DATA_MASK, Breakpoint, Gate, breakpoints_before, breakpoints_of
 from ceph_msgr.connection.liveness import Liveness
 from ceph_msgr.connection.out_queue import OutQueue
 from ceph_msgr.errors import ConnectionFault, RemoteProtocolError
@@ -28,10 +29,11 @@ from ceph_msgr.net.worker import Worker
 from ceph_msgr.policy import Policy
 from ceph_msgr.protocol import actions as act
 from ceph_msgr.protocol import events as ev
+from ceph_msgr.protocol.banner import BANNER_PREFIX
 from ceph_msgr.protocol.reconnect import ExistingSession
-from ceph_msgr.protocol.session import Session
+from ceph_msgr.protocol.session import Session, Transition
 from ceph_msgr.protocol.states import State
-from ceph_msgr.protocol.tags import describe_tag
+from ceph_msgr.protocol.tags import Tag, describe_tag
 from ceph_msgr.wire.addr import EntityAddr, EntityAddrVec
 from ceph_msgr.wire.entity import EntityName, EntityType
 
@@ -39,9 +41,6 @@ if TYPE_CHECKING:
     from ceph_msgr.messenger import Messenger
 
 __all__ = ["AsyncConnection"]
-
-#: The banner's place among the tags that the core reports.
-_BANNER = 0
 
 
 class AsyncConnection(Connection):
@@ -73,6 +72,8 @@ class AsyncConnection(Connection):
         #: Events that arose while actions were being executed.
         self._late: deque[ev.Event] = deque()
         self._is_executing = False
+        #: Where tests look in; None unless the messenger has an interceptor.
+        self.gate = Gate(self, messenger.interceptor) if messenger.interceptor else None
         #: Stepped by each list of actions: one that finds it changed has become void.
         self._lists = 0
         worker.perf.inc("msgr_created_connections")
@@ -165,6 +166,11 @@ class AsyncConnection(Connection):
         return self._is_marked_down or self._protocol.is_closed
 
     @property
+    def history(self) -> list[Transition]:
+        """The last changes of its session's state, oldest first."""
+        return list(self._protocol.history)
+
+    @property
     def is_anon(self) -> bool:
         return self._is_anon
 
@@ -209,26 +215,34 @@ class AsyncConnection(Connection):
         if self._stream is stream:
             stream.continue_()
 
+    @property
+    def _awaits_banner(self) -> bool:
+        return self._protocol.state in (State.BANNER_CONNECTING, State.BANNER_ACCEPTING)
+
     def _on_frame(self, tag: int, payload: bytes, wire: bytes) -> None:
-        if tag == _BANNER and self._protocol.state in (State.BANNER_CONNECTING, State.BANNER_ACCEPTING):
-            self._handle(ev.BannerReceived(wire))
+        if self._awaits_banner:
+            self._receive(ev.BannerReceived(wire))
         else:
-            self._handle(ev.FrameReceived(tag, payload, wire, self._session.in_seq))
+            self._receive(ev.FrameReceived(tag, payload, wire, self._session.in_seq))
+
+    def _receive(self, event: ev.BannerReceived | ev.FrameReceived) -> None:
+        if self.gate:
+            self.gate.before(breakpoints_of(event), partial(self._handle, event))
+        else:
+            self._handle(event)
 
     def _on_fault(self, error: Exception, tag: int, data: bytes) -> None:
-        if tag == _BANNER and data and isinstance(error, RemoteProtocolError):
-            self._handle(ev.BannerReceived(data))  # the protocol says what kind of peer begins like this
-        elif isinstance(error, RemoteProtocolError):
-            self._handle(ev.SocketLost(RemoteProtocolError(f"{describe_tag(tag)} in state {self._protocol.state}: {error}")))
-        else:
-            self._handle(ev.SocketLost(error))
+        if isinstance(error, RemoteProtocolError):
+            if self._awaits_banner and not data.startswith(BANNER_PREFIX):
+                self._handle(ev.BannerReceived(data))  # the protocol says what kind of peer begins like this
+                return
+            what = "banner" if self._awaits_banner else describe_tag(tag)
+            error = RemoteProtocolError(f"{what} in state {self._protocol.state}: {error}")
+        self._handle(ev.SocketLost(error))
 
     def _on_intercepted(self, tag: int, sent: bool) -> None:
-        intercept = self.messenger.interceptor
-        if intercept:
-            intercept(self, tag, sent)
-        else:
-            self.answer_intercepted(proceed=True)
+        if self.gate and self._stream:
+            self.gate.before([Breakpoint(Tag(tag), sent)], self._stream.continue_sent if sent else self._stream.continue_)
 
     def _on_send_queued(self) -> None:
         self._handle(ev.SendQueued())
@@ -256,31 +270,47 @@ class AsyncConnection(Connection):
         if self._is_executing and not isinstance(event, ev.MarkedDown):
             self._late.append(event)
             return
+        self._in_order(partial(self._decide, event))
+
+    def _in_order(self, do: Callable[[], object]) -> None:
         outer, self._is_executing = self._is_executing, True
         try:
-            self._decide(event)
+            do()
             while self._late and not outer:
                 self._decide(self._late.popleft())
         finally:
             self._is_executing = outer
+        if self.gate:
+            self.gate.settled()
 
     def _decide(self, event: ev.Event) -> None:
-        faults = self._protocol.faults
+        faults, state = self._protocol.faults, self._protocol.state
         try:
             actions = self._protocol.handle(event, self.worker.center.now_ns())
             if self._protocol.faults != faults:
-                self._count_fault()
-            self._lists += 1
-            number = self._lists
-            for action in actions:
-                self._execute(action)
-                if self._lists != number:
-                    return  # a callback closed the connection: what was to follow is void
+                self._count_fault(state)
+            self._run(iter(actions))
         except Exception:
             # A defect of ours, or no memory. It costs this connection and nothing else.
             self.log.exception("cannot handle %s", event)
             if not isinstance(event, ev.MarkedDown):
                 self._handle(ev.MarkedDown(notify=True))
+
+    def _run(self, actions: Iterator[act.Action]) -> None:
+        self._lists += 1
+        number = self._lists
+        for action in actions:
+            if self.gate and (breakpoints := breakpoints_before(action, is_accepting=self._protocol.is_accepting)):
+                self.gate.before(breakpoints, partial(self._in_order, partial(self._run_on, action, actions)))
+                return
+            self._execute(action)
+            if self._lists != number:
+                return  # a callback closed the connection: what was to follow is void
+
+    def _run_on(self, action: act.Action, actions: Iterator[act.Action]) -> None:
+        """Behind a breakpoint."""
+        self._execute(action)
+        self._run(actions)
 
     def _execute(self, action: act.Action) -> None:
         match action:
@@ -369,6 +399,8 @@ class AsyncConnection(Connection):
 
     def _close_stream(self) -> None:
         self._liveness.stop()
+        if self.gate:
+            self.gate.clear()
         if self._stream:
             self._stream.close()
             self._stream = None
@@ -378,18 +410,10 @@ class AsyncConnection(Connection):
         EVENT_WRITABLE is registered exactly while that is more than 0."""
         return self._stream.try_send() if self._stream else 0
 
-    def set_mask(self, received: int, sent: int) -> None:
-        """Have frames whose ``1 << tag`` is in a mask shown to the messenger's interceptor first. On the worker."""
+    def hang_up(self) -> None:
+        """For the peer the socket is gone; we do not notice unless we read or write. On the worker."""
         if self._stream:
-            self._stream.set_mask(received, sent)
-
-    def answer_intercepted(self, *, proceed: bool) -> None:
-        """The interceptor's answer: let the frame through, or break the socket there. On the worker."""
-        if self._stream:
-            if proceed:
-                self._stream.continue_()
-            else:
-                self._stream.fail()
+            _core.tcp_shutdown(self._stream.fd)
 
     # ---- states ----
 
@@ -397,6 +421,8 @@ class AsyncConnection(Connection):
         if not self._stream:
             return
         self._session.take_features(features)
+        if self.gate:
+            self._stream.set_mask(DATA_MASK, DATA_MASK)
         self._stream.start(self._session, lossless=lossless)
         self._liveness.start()
         self._end_handshake()
@@ -449,7 +475,7 @@ class AsyncConnection(Connection):
         if tell:
             tell()
 
-    def _count_fault(self) -> None:
+    def _count_fault(self, state: State) -> None:
         error = self._protocol.last_error
         cause = error.cause if isinstance(error, ConnectionFault) else type(error).__name__
         self.worker.perf.inc("msgr_faults", label=cause)
@@ -458,7 +484,7 @@ class AsyncConnection(Connection):
         elif cause == "idle":
             self.worker.perf.inc("msgr_connection_idle_timeouts")
         level = "warning" if isinstance(error, RemoteProtocolError) else "info"
-        getattr(self.log, level)("fault: %s", error)
+        getattr(self.log, level)("(was %s) fault: %s", state, error)
 
     # ---- time ----
 

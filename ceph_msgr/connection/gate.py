@@ -17,15 +17,17 @@ from typing import TYPE_CHECKING, Protocol
 from ceph_msgr import _core
 from ceph_msgr.errors import ConnectionFault
 from ceph_msgr.protocol import actions as act
+from ceph_msgr.protocol import events as ev
 from ceph_msgr.protocol.tags import DATA_TAGS, Tag
 
 if TYPE_CHECKING:
     from ceph_msgr.connection.async_connection import AsyncConnection
 
-__all__ = ["DATA_MASK", "Answer", "Breakpoint", "Gate", "Interceptor", "Moment"]
+__all__ = ["DATA_MASK", "Answer", "Breakpoint", "Gate", "Interceptor", "Moment", "breakpoints_before", "breakpoints_of"]
 
 #: The frames the data plane must show us.
 DATA_MASK = sum(1 << tag for tag in DATA_TAGS)
+_TAGS = frozenset(Tag)
 
 
 class Moment(Enum):
@@ -77,67 +79,89 @@ class Interceptor(Protocol):
 
     def intercept(self, connection: AsyncConnection, breakpoint: Breakpoint) -> Answer: ...
 
+    def settled(self, connection: AsyncConnection) -> None:
+        """It has done what there was to do, or is blocked: look again."""
+
 
 @dataclass(slots=True)
 class _Step:
-    #: Those not passed yet.
+    #: Those not come to yet.
     breakpoints: Iterator[Breakpoint]
     take: Callable[[], object]
 
 
 class Gate:
-    """Of one connection. Its methods are called on the connection's worker, ``release`` on any thread."""
+    """Of one connection. ``release`` may be called on any thread, the rest is for the connection's worker."""
 
     def __init__(self, connection: AsyncConnection, interceptor: Interceptor) -> None:
         self._connection = connection
         self._interceptor = interceptor
-        #: In order; the first one is blocked.
-        self._steps: deque[_Step] = deque()
+        self._blocked: _Step | None = None
+        self._waiting: deque[_Step] = deque()
+        #: Where the connection is blocked. Any thread.
+        self.blocked_at: Breakpoint | None = None
 
-    def pass_through(self, breakpoints: Iterable[Breakpoint], take: Callable[[], object]) -> None:
-        """Take this step as soon as all before it are taken and the interceptor agrees; never, if the socket is closed first."""
-        self._steps.append(_Step(iter(breakpoints), take))
-        if len(self._steps) == 1:
-            self._proceed(self._steps[0])
+    def before(self, breakpoints: Iterable[Breakpoint], take: Callable[[], object]) -> None:
+        """Ask at each of these, then take the step: at once, or after ``release``, or never if the socket is closed first."""
+        step = _Step(iter(breakpoints), take)
+        if self._blocked:
+            self._waiting.append(step)
+        else:
+            self._try(step)
 
     def release(self) -> None:
-        """Go on where the connection is blocked now. Nothing happens if it has been closed or taken over meanwhile."""
-        if self._steps:
-            self._connection.post(partial(self._proceed, self._steps[0]))
+        """Go on where the connection is blocked now. Nothing happens if its socket has been closed meanwhile."""
+        if step := self._blocked:
+            self._connection.worker.submit_to(partial(self._resume, step), nowait=True)
 
     def clear(self) -> None:
-        """The socket is closed: so is what was to happen on it."""
-        self._steps.clear()
+        """The socket is closed: what was to happen on it is void."""
+        self._blocked = self.blocked_at = None
+        self._waiting.clear()
 
-    def _proceed(self, step: _Step) -> None:
-        while self._steps and self._steps[0] is step:
-            for breakpoint in step.breakpoints:
-                match self._interceptor.intercept(self._connection, breakpoint):
-                    case Answer.FAULT:
-                        self._steps.clear()
-                        self._connection.fault(ConnectionFault(f"injected at {breakpoint}", "injected"))
-                        return
-                    case Answer.BLOCK:
-                        return
-                    case Answer.STALL:
-                        self._connection.hang_up()
-                        return
-                    case _:
-                        pass
-            self._steps.popleft()
-            step.take()
-            if self._steps:
-                step = self._steps[0]
+    def settled(self) -> None:
+        self._interceptor.settled(self._connection)
+
+    def _try(self, step: _Step) -> None:
+        for breakpoint in step.breakpoints:
+            answer = self._interceptor.intercept(self._connection, breakpoint)
+            if answer is Answer.FAULT:
+                self.clear()
+                self._connection.fault(ConnectionFault(f"{breakpoint} was made to fail", "injected"))
+                return
+            if answer in (Answer.BLOCK, Answer.STALL):
+                self._blocked, self.blocked_at = step, breakpoint
+                if answer is Answer.STALL:
+                    self._connection.hang_up()
+                self.settled()
+                return
+        step.take()
+
+    def _resume(self, step: _Step) -> None:
+        if self._blocked is not step:
+            return  # closed meanwhile, and perhaps blocked elsewhere on another socket
+        self._blocked = self.blocked_at = None
+        self._try(step)
+        while self._waiting and not self._blocked:
+            self._try(self._waiting.popleft())
 
 
-def breakpoint_before(action: act.Action) -> Breakpoint | None:
-    """Where to ask before this action is executed."""
+def breakpoints_before(action: act.Action, *, is_accepting: bool) -> tuple[Breakpoint, ...]:
+    """Where to ask before an action is executed."""
     match action:
         case act.Dial():
-            return Breakpoint(Moment.SOCKET_CONNECTING)
+            return (Breakpoint(Moment.SOCKET_CONNECTING),)
         case act.SendBytes():
-            return Breakpoint(Moment.BANNER_WRITE)
+            banner = Breakpoint(Moment.BANNER_WRITE)
+            return (Breakpoint(Moment.SOCKET_ACCEPTED), banner) if is_accepting else (banner,)
         case act.SendFrame(tag):
-            return Breakpoint.write(tag)
+            return (Breakpoint.write(tag),)
         case _:
-            return None
+            return ()
+
+
+def breakpoints_of(event: ev.BannerReceived | ev.FrameReceived) -> tuple[Breakpoint, ...]:
+    """Where to ask before what was received is looked at. Unknown tags have no breakpoint."""
+    if isinstance(event, ev.BannerReceived):
+        return Breakpoint(Moment.BANNER_READ), Breakpoint(Moment.BANNER_PAYLOAD_READ)
+    return (Breakpoint.read(Tag(event.tag)),) if event.tag in _TAGS else ()

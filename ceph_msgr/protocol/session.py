@@ -253,6 +253,10 @@ class Session:
     def is_closed(self) -> bool:
         return self.state is State.CLOSED
 
+    @property
+    def is_accepting(self) -> bool:
+        return self.state in ACCEPTING_STATES
+
     # ---- for the handshakes ----
 
     @property

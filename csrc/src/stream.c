@@ -230,17 +230,21 @@ int cmsgr_stream_start(cmsgr_stream *stream, cmsgr_session *session, int lossles
     return 0;
 }
 
+void cmsgr_stream_continue_sent(cmsgr_stream *stream)
+{
+    stream->pass_sent |= stream->held_sent;
+    stream->held_sent = 0;
+    cmsgr__stream_mark_dirty(stream);
+}
+
 void cmsgr_stream_continue(cmsgr_stream *stream)
 {
-    if (stream->held_sent) {
-        stream->held_sent = 0;
-        stream->pass_sent = 1;
-        cmsgr__stream_mark_dirty(stream);
-    }
     if (stream->state == CMSGR__HELD) {
         stream->state = CMSGR__PARSING;
-        stream->wire.len = 0;
-        stream->control.len = 0;
+        if (!stream->pass_received) { /* else the frame that was intercepted is still to be processed */
+            stream->wire.len = 0;
+            stream->control.len = 0;
+        }
         cmsgr__stream_mark_hot(stream);
     }
 }

@@ -66,8 +66,8 @@ struct cmsgr_stream {
     int writable_wanted;   /* EVENT_WRITABLE is registered */
     int ack_keepalive;     /* a KEEPALIVE2 waits for its answer */
     uint8_t keepalive_stamp[8];
-    int held_sent;         /* an outgoing frame was intercepted: nothing more is assembled */
-    int pass_sent;
+    uint32_t held_sent;    /* 1 << tag of an outgoing frame that was intercepted: nothing more is assembled */
+    uint32_t pass_sent;    /* answered: the next of each is let through */
 
     cmsgr__link dirty_link, hot_link, grave_link;
     cmsgr_item item, sent_item, fault_item; /* at most one of each can be listed */

@@ -77,13 +77,15 @@ static int put_message(cmsgr_stream *stream, cmsgr_entry *entry)
 /* 1 if this outgoing frame must first be seen by the interceptor: nothing is assembled until it answered. */
 static int intercept(cmsgr_stream *stream, int tag)
 {
-    if (!(stream->mask_sent >> tag & 1))
+    uint32_t bit = 1u << tag;
+
+    if (!(stream->mask_sent & bit))
         return 0;
-    if (stream->pass_sent) {
-        stream->pass_sent = 0;
+    if (stream->pass_sent & bit) {
+        stream->pass_sent &= ~bit;
         return 0;
     }
-    stream->held_sent = 1;
+    stream->held_sent = bit;
     stream->sent_item =
         (cmsgr_item){.kind = CMSGR_ITEM_INTERCEPTED, .stream = stream, .session = stream->session, .tag = tag, .sent = 1};
     cmsgr__worker_add_item(stream->worker, &stream->sent_item);

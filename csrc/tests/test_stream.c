@@ -225,6 +225,38 @@ static void test_keepalive(cmsgr_env *env)
     pair_close(&p);
 }
 
+/* Each direction has an answer of its own, and each tag is let through once for one answer. */
+static void test_mask_of_both_directions(cmsgr_env *env)
+{
+    uint32_t message = 1u << CMSGR_TAG_MESSAGE, keepalive = 1u << CMSGR_TAG_KEEPALIVE2;
+
+    pair_open(&p, env, NULL);
+    pair_start(&p, 0);
+    cmsgr_stream_set_mask(p.stream[0], message, message | keepalive);
+    pair_send(&p, 0, 127, 7, payload, 10);
+    pair_settle(&p);
+    pair_send(&p, 1, 127, 8, payload, 10);
+    cmsgr_session_keepalive(p.session[0]);
+    pair_settle(&p);
+    CHECK_EQ(p.logged, 2);
+    CHECK_EQ(p.log[0].sent, 1);
+    CHECK_EQ(p.log[1].sent, 0);
+    cmsgr_stream_continue(p.stream[0]); /* for the received one: the other still waits */
+    pair_settle(&p);
+    CHECK_EQ(p.logged, 3);
+    check_message(&p.log[2], 0, 8, 10);
+    CHECK_EQ(pair_info(&p, 0).out_seq, 0);
+    cmsgr_stream_continue_sent(p.stream[0]); /* the keepalive goes first, and is asked for */
+    pair_settle(&p);
+    CHECK_EQ(p.logged, 4);
+    CHECK_EQ(p.log[3].tag, CMSGR_TAG_KEEPALIVE2);
+    cmsgr_stream_continue_sent(p.stream[0]);
+    pair_settle(&p);
+    CHECK_EQ(p.logged, 5);
+    check_message(&p.log[4], 1, 7, 10);
+    pair_close(&p);
+}
+
 /* The (tag, direction) mask: a frame that matches suspends its stream before it is counted. */
 static void test_mask(cmsgr_env *env)
 {
@@ -238,7 +270,7 @@ static void test_mask(cmsgr_env *env)
     CHECK_EQ(p.log[0].kind, CMSGR_ITEM_INTERCEPTED);
     CHECK_EQ(p.log[0].sent, 1);
     CHECK_EQ(pair_info(&p, 0).out_seq, 0);
-    cmsgr_stream_continue(p.stream[0]);
+    cmsgr_stream_continue_sent(p.stream[0]);
     pair_settle(&p);
     CHECK_EQ(p.logged, 2);
     CHECK_EQ(p.log[1].kind, CMSGR_ITEM_INTERCEPTED);
@@ -581,6 +613,7 @@ int main(void)
     test_throttle(env);
     test_keepalive(env);
     test_mask(env);
+    test_mask_of_both_directions(env);
     test_replay(env);
     test_sequence(env);
     test_queue_limit(env);

@@ -25,7 +25,7 @@ ADMIN = AuthEntityName.parse("client.admin")
 
 
 class Script:
-    """Chance that says what it was told to, in order, and is finished exactly then."""
+    """Chance that says what it was told to, in order."""
 
     def __init__(self, *values: bytes | int) -> None:
         self._values = [value.to_bytes(8, "little") if isinstance(value, int) else value for value in values]
@@ -34,10 +34,6 @@ class Script:
         value = self._values.pop(0)
         assert len(value) == count, f"{count} bytes asked for, {len(value)} are next"
         return value
-
-    @property
-    def is_finished(self) -> bool:
-        return not self._values
 
 
 class Clock:

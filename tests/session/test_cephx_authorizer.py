@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from ceph_msgr.auth import CephxClient, CephxMonitor, CephxService, CryptoKey, Keyring, RotatingSecrets
+from ceph_msgr.auth import CephxClient, CephxMonitor, CephxService, CryptoKey, Keyring, RotatingSecrets, rotating_request
 from ceph_msgr.auth.base import AuthRefused, ConMode, Credentials, ServerDone
 from ceph_msgr.auth.cephx.payloads import Authorizer, AuthorizerReply, Presentation, encode_server_challenge
 from ceph_msgr.auth.cephx.tickets import TicketBlob
@@ -242,7 +242,5 @@ def test_secrets_sealed_for_others_cut_or_bent_are_refused() -> None:
 
 
 def test_the_request_for_rotating_secrets_is_the_documented_one() -> None:
-    from ceph_msgr.auth import rotating_request
-
     request = MAuth(rotating_request())
     assert request.encode_payload(0).hex() == "0000000000000000" "ffff" "0000000000000000" "02000000" "02000000" "0004" "00000000"

@@ -33,7 +33,7 @@ from ceph_msgr.protocol.states import State
 from ceph_msgr.protocol.tags import Tag
 from ceph_msgr.wire.addr import EntityAddrVec
 from ceph_msgr.wire.entity import AuthEntityName, EntityName
-from tests.session.cephx_recordings import ADMIN, Login, Presented, Script, rotating_secrets
+from tests.session.cephx_recordings import ADMIN, Login, Presented, rotating_secrets
 from tests.session.reference_codec import assemble_control, split_banner
 from tests.session.simulation import Connection, World
 from tests.session.test_streams import CHUNKS, RecordedPeer, Recording, Side, expect_answer, load, make_client, make_server, play
@@ -243,4 +243,3 @@ def test_a_refused_cephx_falls_back_to_none() -> None:
 def test_every_cephx_stream_is_here() -> None:
     assert {*CRC, *SECURE} == {*LOGINS, *AUTHORIZERS}
     assert len(CRC) == len(SECURE) == 3
-    assert Script().is_finished

@@ -83,6 +83,18 @@ def test_the_recorded_ticket_is_made_again() -> None:
     assert PRESENTED.nonce == AUTHORIZER_VECTOR["nonce"]
 
 
+def test_no_value_shows_its_secrets() -> None:
+    login, reply = LOGIN.parsed_done, AuthorizerReply.unseal(PRESENTED.done_payload, PRESENTED.session_key)
+    client = LOGIN.client()
+    client._keep(LOGIN.global_id, login)
+    shown = repr([login, reply, client._tickets, PRESENTED.opened, PRESENTED.authorizer, PRESENTED.secrets])
+    secrets = [login.auth.session_key.secret, login.connection_secret, reply.connection_secret, PRESENTED.session_key.secret]
+    secrets += [key.key.secret for key in PRESENTED.secrets.keys.values()]
+    for secret in secrets:
+        assert secret
+        assert repr(secret)[2:-1] not in shown
+
+
 # ---- cut and bent ----
 
 

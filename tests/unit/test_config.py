@@ -153,7 +153,7 @@ def test_typed_values_and_attributes() -> None:
         ("ms_async_op_threads", 2.0, "an integer from 1 to 24"),
         ("ms_async_op_threads", "2K", "an integer from 1 to 24"),
         ("ms_async_op_threads", None, "an integer from 1 to 24"),
-        ("ms_bind_port_min", 65536, "an integer from 1 to 65535"),
+        ("ms_bind_port_min", 65536, "an integer from 0 to 65535"),
         ("ms_dispatch_throttle_bytes", "100MB", "bytes from 0 to 1099511627776, such as 4096, 64K or 100M"),
         ("ms_dispatch_throttle_bytes", "-1", "bytes from 0"),
         ("ms_max_data_bytes", "4G", "bytes from 0 to 4294967295"),

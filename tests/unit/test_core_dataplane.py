@@ -80,6 +80,9 @@ class Side:
     def _on_drained(self) -> None:
         self.events.append(("drained",))
 
+    def _on_queue_full(self) -> None:
+        self.events.append(("queue_full",))
+
     def close(self) -> None:
         self.session.close()
         if self.stream is not None:

@@ -19,9 +19,27 @@ BASE64 = KEY.to_base64()
 
 #: The look of `ceph auth get`, `ceph-authtool`, and of files edited by hand.
 TEXTS = {
-    "as ceph writes it": f'[client.admin]\n\tkey = {BASE64}\n\tcaps mon = "allow *"\n\tcaps osd = "allow rw pool=\\"a b\\""\n',
-    "by hand": f"# mine\n\n[ client.admin ]\nkey={BASE64}\n; and\n  caps_mon =allow *\r\n caps  osd= \"allow rw pool=\\\"a b\\\"\" # yes\n",
-    "with an old option": f"[client.admin]\nauid = 0\nkey = \"{BASE64}\"\ncaps mon = allow *\ncaps osd = allow rw pool=\"a b\"",
+    "as ceph writes it": f"""\
+[client.admin]
+\tkey = {BASE64}
+\tcaps mon = "allow *"
+\tcaps osd = "allow rw pool=\\"a b\\""
+""",
+    "by hand": f"""\
+# mine
+  [ client.admin ]
+key={BASE64}
+; and
+   caps_mon =allow *\r
+caps  osd= "allow rw pool=\\"a b\\"" # yes
+""",
+    "with an old option": f"""\
+[client.admin]
+auid = 0
+key = "{BASE64}"
+caps mon = allow *
+caps osd = allow rw pool="a b"
+""",
 }
 
 

@@ -528,8 +528,10 @@ int cmsgr_stream_set_keys(cmsgr_stream *stream, const uint8_t *secret, size_t le
 /* Append bytes (the banner) or a control frame; they go out in this turn's flush. */
 int cmsgr_stream_send_bytes(cmsgr_stream *stream, const void *data, size_t len);
 int cmsgr_stream_send_frame(cmsgr_stream *stream, int tag, const void *payload, size_t len);
-/* The answer to a frame, or to an intercepted one, that was handed up: go on. */
+/* The answer to a frame that was handed up, or to a received one that was intercepted: go on. */
 void cmsgr_stream_continue(cmsgr_stream *stream);
+/* The same for a sent one. */
+void cmsgr_stream_continue_sent(cmsgr_stream *stream);
 /* READY: joins the session. Lossless sessions keep what they sent until it is acknowledged. */
 int cmsgr_stream_start(cmsgr_stream *stream, cmsgr_session *session, int lossless);
 /* Tries to send now what is assembled and what the session has queued. Returns the bytes still unsent, or an error
