@@ -5,7 +5,7 @@ Everything listed in ``__all__`` is public; ``docs/embedding.md`` is the guide. 
 
 from __future__ import annotations
 
-from ceph_msgr import auth, messages
+from ceph_msgr import auth, messages, metrics
 from ceph_msgr._core import Message
 from ceph_msgr.config import Config
 from ceph_msgr.connection.connection import Connection
@@ -57,4 +57,5 @@ __all__ = [
     "Worker",
     "auth",
     "messages",
+    "metrics",
 ]

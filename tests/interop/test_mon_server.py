@@ -14,6 +14,7 @@ from ceph_msgr import Message, Policy, _core
 from ceph_msgr.connection.async_connection import AsyncConnection
 from ceph_msgr.messages import MMonCommand, MMonGetMap, MMonSubscribe, MPing
 from ceph_msgr.protocol.tags import Tag
+from ceph_msgr.testing import Answer, Breakpoint, Interceptor
 from ceph_msgr.wire.features import SUPPORTED_ALL
 from tests.conftest import Deadline
 from tests.interop.fake_mon import FakeMon, loopback_messenger
@@ -147,20 +148,15 @@ def test_monitor_reconnects(own_mon: MonLab, peer_mon: PeerMon, deadline: Deadli
 @for_20_s
 def test_monitor_sends_a_lost_message_again(own_mon: MonLab, peer_mon: PeerMon, deadline: Deadline) -> None:
     """The socket breaks when we have read its first message, and before we count it."""
-    lost: list[Tag] = []
-
-    def break_once(connection: AsyncConnection, tag: int, sent: bool) -> None:
-        lost.append(Tag(tag))
-        connection.answer_intercepted(proceed=False)
-
-    peer_mon.messenger.interceptor = break_once
-    peer_mon.recorder.on_fast_accept = lambda connection: connection.set_mask(0 if lost else 1 << Tag.MESSAGE, 0)
+    interceptor = Interceptor()
+    interceptor.set(Breakpoint.read(Tag.MESSAGE), Answer.FAULT)
+    peer_mon.messenger.interceptor = interceptor
     own_mon.start(wait_for_quorum=False)
     connection = peer_mon.recorder.expect("accept", deadline)
     assert peer_mon.recorder.expect("accept", deadline) is connection
     for seq in (1, 2):
         peer_mon.expect_probe(seq, own_mon, deadline)
-    assert lost == [Tag.MESSAGE]
+    assert interceptor.not_hit == []
 
 
 @pytest.mark.slow

@@ -1,0 +1,210 @@
+"""Two messengers in one process, *test* and *peer*, each with a stack of its own; breakpoints at *test*."""
+
+from __future__ import annotations
+
+import gc
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import TracebackType
+
+import pytest
+
+from ceph_msgr import Config, Connection, EntityType, Message, Messenger, Policy, Stack
+from ceph_msgr._core import live_objects
+from ceph_msgr.testing import Answer, Breakpoint, Interceptor, Outcome, Record
+from tests.failover.notation import describe_all, matches
+
+TIMEOUT_S = 10.0
+MESSAGE_TYPE = 1000
+
+#: The first retry comes soon; the pause after WAIT stays long, as nobody should be left to it.
+OPTIONS = {"ms_initial_backoff": 0.02, "ms_bind_port_min": 0, "ms_bind_port_max": 0}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What the results must not depend on (except in races, where the addresses decide)."""
+
+    test_is_smaller: bool = True
+    test_workers: int = 1
+
+    def __str__(self) -> str:
+        return f"{'test' if self.test_is_smaller else 'peer'}-smaller-{self.test_workers}-workers"
+
+
+class Side(Interceptor):
+    """A messenger and its one connection to the other side. Numbers its messages from 0."""
+
+    def __init__(self, policy: Policy, *, nonce: int, workers: int, changed: threading.Condition) -> None:
+        super().__init__(changed)
+        self.stack = Stack(workers=workers)
+        self.messenger = Messenger.create("osd.0", nonce=nonce, config=Config(**OPTIONS), stack=self.stack)
+        self.messenger.set_default_policy(policy)
+        self.messenger.interceptor = self
+        self.messenger.bind("v2:127.0.0.1:0")
+        self.messenger.add_dispatcher_head(self)
+        self.messenger.start()
+        self.connection: Connection | None = None
+        self.received: list[int] = []
+        self.sent = 0
+        self._waiting = 0
+
+    # ---- commands ----
+
+    def connect(self, other: Side) -> None:
+        connection = self.messenger.connect_to(EntityType.OSD, other.messenger.myaddrs)
+        with self.changed:
+            self._adopt(connection)
+
+    def send(self) -> None:
+        """One message, now or as soon as there is a connection."""
+        with self.changed:
+            self._waiting += 1
+            if self.connection:
+                self._adopt(self.connection)
+
+    def mark_down(self) -> None:
+        with self.changed:
+            connection, self.connection = self.connection, None
+        assert connection
+        connection.mark_down()
+
+    def _adopt(self, connection: Connection) -> None:
+        self.connection = connection
+        for _ in range(self._waiting):
+            connection.send_message(Message(MESSAGE_TYPE, front=self.sent.to_bytes(8, "little")))
+            self.sent += 1
+        self._waiting = 0
+
+    # ---- callbacks ----
+
+    def ms_dispatch(self, message: Message) -> bool:
+        with self.changed:
+            self.received.append(int.from_bytes(message.front, "little"))
+            self.changed.notify_all()
+        return True
+
+    def ms_handle_accept(self, connection: Connection) -> None:
+        super().ms_handle_accept(connection)
+        with self.changed:
+            self._adopt(connection)
+
+    def ms_handle_reset(self, connection: Connection) -> bool:
+        with self.changed:
+            if self.connection is connection:
+                self.connection = None
+        return super().ms_handle_reset(connection)
+
+    # ---- looking ----
+
+    @property
+    def is_idle(self) -> bool:
+        """Nothing queued or unacknowledged, nobody between two states, no callback waiting."""
+        return (
+            not self._waiting
+            and not self.messenger.get_dispatch_queue_len()
+            and all(r.outcome is not Outcome.UNDERWAY for r in self.records)
+            and (self.connection is None or not self.connection.out_q.len_bytes)  # type: ignore[attr-defined]
+        )
+
+    def close(self) -> None:
+        self.messenger.shutdown()
+        assert self.messenger.wait(TIMEOUT_S)
+        self.stack.stop()
+
+
+class Pair:
+    """As a context manager: at the end of a case that went well all breakpoints were hit and nothing is left alive."""
+
+    def __init__(self, test_policy: Policy, peer_policy: Policy, setting: Setting) -> None:
+        self._before = live_objects()
+        self.changed = threading.Condition()
+        nonces = (1, 2) if setting.test_is_smaller else (2, 1)
+        self.test = Side(test_policy, nonce=nonces[0], workers=setting.test_workers, changed=self.changed)
+        self.peer = Side(peer_policy, nonce=nonces[1], workers=1, changed=self.changed)
+
+    def __enter__(self) -> Pair:
+        return self
+
+    def __exit__(
+        self, type_: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        missed = self.test.not_hit
+        for side in (self.test, self.peer):
+            side.close()
+        if type_:
+            return
+        assert not missed
+        del side, self.test, self.peer
+        gc.collect()
+        after = live_objects()
+        assert after == self._before
+
+    # ---- commands ----
+
+    def set(self, answer: Answer, *breakpoints: Breakpoint, occurrence: int = 1) -> None:
+        for breakpoint in breakpoints:
+            self.test.set(breakpoint, answer, occurrence=occurrence)
+
+    def fault(self, *breakpoints: Breakpoint, occurrence: int = 1) -> None:
+        self.set(Answer.FAULT, *breakpoints, occurrence=occurrence)
+
+    def connect(self) -> None:
+        self.test.connect(self.peer)
+
+    def peer_connect(self) -> None:
+        self.peer.connect(self.test)
+
+    def send_both(self) -> None:
+        self.test.send()
+        self.peer.send()
+
+    # ---- waiting ----
+
+    def wait(self, condition: Callable[[], bool], what: str) -> None:
+        if not self.test.wait_until(condition, TIMEOUT_S):
+            pytest.fail(f"waited {TIMEOUT_S} s for {what}\n{self.describe()}")
+
+    def wait_blocked(self) -> Record:
+        self.wait(lambda: any(record.blocked_at for record in self.test.records), "a connection of test to be blocked")
+        return next(record for record in self.test.records if record.blocked_at)
+
+    def wait_delivered(self) -> None:
+        """All that was sent has arrived, once and in order, and is acknowledged."""
+        self.wait(
+            lambda: len(self.test.received) >= self.peer.sent
+            and len(self.peer.received) >= self.test.sent
+            and self.test.is_idle
+            and self.peer.is_idle,
+            "all messages to be delivered",
+        )
+        assert self.test.received == list(range(self.peer.sent))
+        assert self.peer.received == list(range(self.test.sent))
+
+    def expect(self, *forms: str, delivered: bool = True) -> None:
+        """All is quiet and test's connections are in exactly this state."""
+
+        def is_so() -> bool:
+            records = self.test.records
+            return (
+                len(records) == len(forms) and all(map(matches, records, forms)) and self.test.is_idle and self.peer.is_idle
+            )
+
+        self.wait(is_so, "; ".join(f"{i}: {form}" for i, form in enumerate(forms)))
+        if delivered:
+            self.wait_delivered()
+        for side in (self.test, self.peer):
+            side.stack.drain()
+        assert is_so(), f"{self.describe()}\nit was for a moment: {forms}"
+        for side, other in ((self.test, self.peer), (self.peer, self.test)):
+            assert side.received == sorted(set(side.received)), "doubled or out of order"
+            assert set(side.received) <= set(range(other.sent))
+
+    def describe(self) -> str:
+        lines = []
+        for name, side in (("test", self.test), ("peer", self.peer)):
+            lines.append(f"{name}: {describe_all(side.records)}; sent {side.sent}, received {side.received}")
+            for record in side.records:
+                lines.append(f"    {record.connection}: " + ", ".join(str(t.new) for t in record.connection.history))
+        return "\n".join(lines)

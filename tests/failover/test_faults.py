@@ -1,0 +1,125 @@
+"""Sockets that break: the rows I1 to I20, faults at one step of a connection after the other."""
+
+from __future__ import annotations
+
+import pytest
+
+from ceph_msgr import Policy
+from ceph_msgr.testing import Breakpoint, Moment, Tag
+from tests.failover.pair import Pair, Setting
+
+R, W = Breakpoint.read, Breakpoint.write
+BANNER = (Breakpoint(Moment.BANNER_WRITE), Breakpoint(Moment.BANNER_READ), Breakpoint(Moment.BANNER_PAYLOAD_READ))
+
+at = pytest.mark.parametrize
+
+
+# ---- lossy ----
+
+
+@pytest.mark.contract("I1")
+@at(
+    "place",
+    [
+        *BANNER,
+        Breakpoint(Moment.SOCKET_CONNECTING),
+        W(Tag.HELLO),
+        R(Tag.HELLO),
+        W(Tag.AUTH_REQUEST),
+        R(Tag.AUTH_DONE),
+        W(Tag.AUTH_SIGNATURE),
+        R(Tag.AUTH_SIGNATURE),
+    ],
+    ids=str,
+)
+def test_lossy_early_connect(place: Breakpoint, setting: Setting) -> None:
+    with Pair(Policy.lossy_client(), Policy.stateless_server(), setting) as pair:
+        pair.fault(place)
+        pair.test.send()
+        pair.connect()
+        pair.expect("est C(2,1,0,1)")
+
+
+@pytest.mark.contract("I2")
+@at("place", [W(Tag.CLIENT_IDENT), R(Tag.SERVER_IDENT)], ids=str)
+def test_lossy_connect(place: Breakpoint, setting: Setting) -> None:
+    with Pair(Policy.lossy_client(), Policy.stateless_server(), setting) as pair:
+        pair.fault(place)
+        pair.test.send()
+        pair.connect()
+        pair.expect("est C(2,2,0,1)")
+
+
+@pytest.mark.contract("I3")
+@at("place", [W(Tag.MESSAGE), R(Tag.MESSAGE)], ids=str)
+def test_lossy_connected(place: Breakpoint, setting: Setting) -> None:
+    with Pair(Policy.lossy_client(), Policy.stateless_server(), setting) as pair:
+        pair.fault(place)
+        pair.send_both()
+        pair.connect()
+        pair.expect("cl C(1,1,0,1) R(1,0)", delivered=False)
+
+
+@pytest.mark.contract("I4")
+@at(
+    "place",
+    [*BANNER, W(Tag.HELLO), R(Tag.HELLO), R(Tag.AUTH_REQUEST), W(Tag.AUTH_DONE), W(Tag.AUTH_SIGNATURE), R(Tag.AUTH_SIGNATURE)],
+    ids=str,
+)
+def test_lossy_early_accept(place: Breakpoint, setting: Setting) -> None:
+    with Pair(Policy.stateless_server(), Policy.lossy_client(), setting) as pair:
+        pair.fault(place)
+        pair.peer.send()
+        pair.peer_connect()
+        pair.expect("cl A(1,0,0,0)", "est A(1,1,0,1)")
+
+
+@pytest.mark.contract("I5")
+def test_lossy_accept(setting: Setting) -> None:
+    with Pair(Policy.stateless_server(), Policy.lossy_client(), setting) as pair:
+        pair.fault(R(Tag.CLIENT_IDENT))
+        pair.peer.send()
+        pair.peer_connect()
+        pair.expect("cl A(1,1,0,0)", "est A(1,1,0,1)")
+
+
+@pytest.mark.contract("I6")
+def test_lossy_establishing(setting: Setting) -> None:
+    with Pair(Policy.stateless_server(), Policy.lossy_client(), setting) as pair:
+        pair.fault(W(Tag.SERVER_IDENT))
+        pair.peer.send()
+        pair.peer_connect()
+        pair.expect("cl A(1,1,0,1) R(1,0)", "est A(1,1,0,1)")
+
+
+@pytest.mark.contract("I7")
+@at("place", [W(Tag.MESSAGE), R(Tag.MESSAGE)], ids=str)
+def test_lossy_accepted(place: Breakpoint, setting: Setting) -> None:
+    with Pair(Policy.stateless_server(), Policy.lossy_client(), setting) as pair:
+        pair.fault(place)
+        pair.send_both()
+        pair.peer_connect()
+        pair.expect("cl A(1,1,0,1) R(1,0)", delivered=False)
+
+
+# ---- lossless client and stateful server ----
+
+
+@pytest.mark.contract("I8")
+@at("place", [W(Tag.CLIENT_IDENT), R(Tag.SERVER_IDENT)], ids=str)
+def test_lossless_connect(place: Breakpoint, setting: Setting) -> None:
+    with Pair(Policy.lossless_client(), Policy.stateful_server(), setting) as pair:
+        pair.fault(place)
+        pair.send_both()
+        pair.connect()
+        pair.expect("est C(2,2,0,1)")
+
+
+@pytest.mark.contract("I9")
+@at("place", [W(Tag.MESSAGE), R(Tag.MESSAGE)], ids=str)
+def test_lossless_connected(place: Breakpoint, setting: Setting) -> None:
+    with Pair(Policy.lossless_client(), Policy.stateful_server(), setting) as pair:
+        pair.fault(place)
+        pair.send_both()
+        pair.connect()
+        pair.expect("est C(2,1,1,2)")
