@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import os
 import random
+import re
 import secrets
 import threading
 import warnings
@@ -63,11 +64,12 @@ class Messenger:
     _live: weakref.WeakSet[Messenger] = weakref.WeakSet()
 
     def __init__(
-        self, name: AuthEntityName, *, nonce: int, config: Config, auth: AuthRegistry, stack: Stack
+        self, name: AuthEntityName, *, number: int, nonce: int, config: Config, auth: AuthRegistry, stack: Stack
     ) -> None:
         self.name = name
-        #: As told to peers; the number of a client without a numeric id is -1.
-        self.entity_name = EntityName(name.type, int(name.id) if name.id.lstrip("-").isdigit() else -1)
+        #: As told to peers. Without a number of its own it has -1, and after a login at a monitor the global id given there.
+        self.entity_name = EntityName(name.type, number)
+        self._takes_global_id = number == -1
         self.config = config
         self.auth = auth
         self.stack = stack
@@ -109,16 +111,21 @@ class Messenger:
         cls,
         name: str,
         *,
+        number: int | None = None,
         nonce: int | None = None,
         config: Config | None = None,
         auth: AuthRegistry | None = None,
         stack: Stack | None = None,
     ) -> Messenger:
-        """``name`` is "osd.0", "client.admin", ...; ``nonce`` tells instances of one address apart (the process id by default,
-        random in a container, where that is always 1). Without ``auth``, method none is spoken. Without ``stack``, the
-        process' shared one is used and started."""
+        """``name`` is "osd.0", "client.admin", ...; peers are told its type and a number, by default that behind the dot. A
+        daemon whose id is none has its ``number`` from elsewhere, a monitor its rank; all others announce -1, and once they
+        have logged in at a monitor, the global id it gave them. ``nonce`` tells instances of one address apart (the process
+        id by default, random in a container, where that is always 1). Without ``auth``, method none is spoken. Without
+        ``stack``, the process' shared one is used and started."""
         config = config or Config()
         entity = AuthEntityName.parse(name)
+        if number is None:
+            number = int(entity.id) if re.fullmatch("[0-9]+", entity.id) else -1
         if nonce is None:
             nonce = os.getpid() if os.getpid() != 1 else secrets.randbits(32)
         if not 0 <= nonce < 1 << 32:
@@ -127,7 +134,7 @@ class Messenger:
             assign = _make_global_ids() if entity.type == EntityType.MON else None
             auth = AuthRegistry(entity.type, config, [NoneClient(entity)], [NoneServer(assign)])
         stack = stack or Stack.default(workers=config.ms_async_op_threads, poll_us=config.ms_async_poll_us)
-        return cls(entity, nonce=nonce, config=config, auth=auth, stack=stack)
+        return cls(entity, number=number, nonce=nonce, config=config, auth=auth, stack=stack)
 
     def __repr__(self) -> str:
         return f"<Messenger {self.name} at {self.myaddrs}>"
@@ -385,6 +392,11 @@ class Messenger:
                 for addr in self._myaddrs
             )
         _log.info("%s learned its address: %s", self.name, self._myaddrs)
+
+    def learn_global_id(self, global_id: int) -> None:
+        """A monitor has let us in and gave us this one."""
+        if self._takes_global_id and 0 < global_id < 1 << 63:
+            self.entity_name = EntityName(self.name.type, global_id)
 
     def get_global_seq(self, minimum: int = 0) -> int:
         """Rises with every call, and above ``minimum``."""

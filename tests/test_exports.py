@@ -24,7 +24,7 @@ PACKAGE = Path(ceph_msgr.__file__).parent
 PROMISED = {
     "ceph_msgr": "AuthError Config Connection ConnectionFault DecodeError Dispatcher EntityAddr EntityAddrVec EntityName "
     "EntityType EventCenter LocalProtocolError Message Messenger MessengerError Policy Processor ProtocolError "
-    "RemoteProtocolError SendQueueFull Stack Throttle Throttled Worker auth messages",
+    "RemoteProtocolError SendQueueFull Stack Throttle Throttled Worker auth messages metrics",
     "ceph_msgr.messages": "MMonGetMap MMonMap MOSDOp MOSDOpReply MPing register",
     "ceph_msgr.Messenger": "add_dispatcher_head add_dispatcher_tail bind client_reset connect_to create get_loopback_connection "
     "mark_down mark_down_all myaddrs rebind set_default_policy set_policy set_policy_throttlers shutdown start wait "

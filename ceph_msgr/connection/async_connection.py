@@ -439,6 +439,8 @@ class AsyncConnection(Connection):
         queue, chain = self.messenger.dispatch_queue, self.messenger.dispatchers
         match notice:
             case act.Notice.CONNECT:
+                if (peer := self._protocol.peer) and peer.name.type == EntityType.MON:
+                    self.messenger.learn_global_id(peer.global_id)
                 queue.queue_connect(self)
             case act.Notice.FAST_CONNECT:
                 chain.ms_handle_fast_connect(self)
@@ -459,8 +461,7 @@ class AsyncConnection(Connection):
         """The last action of all."""
         self.log.debug("closed: %s", reason)
         self._is_marked_down = True
-        for timer in list(self._timers):
-            self._disarm(timer)
+        self._disarm_all()
         self._session.mute()
         self._session.close()
         self.messenger.dispatch_queue.discard(self)
@@ -496,6 +497,10 @@ class AsyncConnection(Connection):
         if event_id := self._timers.pop(timer, None):
             self.worker.center.delete_time_event(event_id)
 
+    def _disarm_all(self) -> None:
+        for timer in list(self._timers):
+            self._disarm(timer)
+
     def session_info(self) -> dict[str, int]:
         """The numbers of the present session, such as ``in_seq`` and ``last_read_ns``. Any thread."""
         return self._session.info()
@@ -522,6 +527,7 @@ class AsyncConnection(Connection):
         if newcomer is None:
             raise AssertionError("AdoptStream without a newcomer")
         in_seq = self._session.in_seq
+        self._disarm_all()  # one may be left of a list that became void, and its number means something else there
         old, self.worker = self.worker, newcomer.worker
         self._session.move(newcomer.worker.core)
         old.perf.dec("msgr_active_connections")

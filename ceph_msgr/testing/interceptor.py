@@ -62,6 +62,13 @@ class Interceptor(Dispatcher):
         for record in self.records:
             record.connection.gate.release()
 
+    def forget(self) -> None:
+        """Start anew: no records, which keep their connections alive, no answers, nothing seen."""
+        with self.changed:
+            self._records.clear()
+            self._answers.clear()
+            self._seen.clear()
+
     # ---- what has happened ----
 
     @property

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from ceph_msgr import Config, Connection, Dispatcher, EntityAddr, EntityType, Message, Messenger, Policy
 from ceph_msgr.auth import AuthRegistry
-from ceph_msgr.tools.histogram import LatencyHistogram
+from ceph_msgr.tools.histogram import FINE_SHIFT, LatencyHistogram
 from ceph_msgr.tools.workload import REPLY_TYPE, make_request
 
 __all__ = ["Connected", "Drained", "Job", "JobNews", "Lost", "make_messenger"]
@@ -77,6 +77,7 @@ class Job(Dispatcher):
         self._messenger = messenger
         self._server = server
         self.latency = LatencyHistogram()
+        self._latencies = self.latency.fine
         #: Replies that matched no outstanding request.
         self.errors = 0
         #: Monotonic stamps; equal until the first reply.
@@ -141,7 +142,10 @@ class Job(Dispatcher):
         if sent_ns is None:
             self.errors += 1
             return
-        self.latency.record(now_ns - sent_ns)
+        try:
+            self._latencies[(now_ns - sent_ns) >> FINE_SHIFT] += 1
+        except IndexError:
+            self.latency.record(now_ns - sent_ns)
         self.last_reply_ns = now_ns
         if self._think_s:
             # On the worker, as Ceph's client does it, so that figures compare.

@@ -30,15 +30,22 @@ static uint64_t gcm_counter(const gcm *cipher)
 
 static int gcm_step(gcm *cipher)
 {
+    uint64_t next = gcm_counter(cipher) + 1;
+
     if (!cipher->started) {
         cipher->started = 1;
         return 0;
     }
+    if (!cipher->revision)
+        next = (uint32_t)next;
+    /* Not stored: whoever asks again must be refused again, not given the second nonce. */
+    if (next == cipher->initial_counter)
+        return CMSGR_E_NONCE_USED_UP;
     if (cipher->revision)
-        cmsgr__put64(cipher->nonce + 4, gcm_counter(cipher) + 1);
+        cmsgr__put64(cipher->nonce + 4, next);
     else
-        cmsgr__put32(cipher->nonce, (uint32_t)gcm_counter(cipher) + 1);
-    return gcm_counter(cipher) == cipher->initial_counter ? CMSGR_E_NONCE_USED_UP : 0;
+        cmsgr__put32(cipher->nonce, (uint32_t)next);
+    return 0;
 }
 
 static int gcm_begin(cmsgr_cipher *vtable)

@@ -5,7 +5,8 @@
  *   secure   SEALED_HEAD -> [INLINE_PART] -> ( OPERATION -> TAG )* -> SEALED_HEAD ...
  *
  * In secure mode bytes are decrypted where they lie in the body as they arrive, and believed only when their tag matched; what
- * brackets are which operation is told in seal.c.
+ * brackets are which operation is told in seal.c. The one exception is 2.0's preamble, which rests on its crc until the frame's
+ * only tag: its lengths are claims, of which the limits are all that is known.
  *
  * Invariants
  *   - Nothing is believed before its crc or its limit was checked: a preamble is announced only when it was found good,
@@ -46,7 +47,8 @@ void cmsgr__parser_set_revision(cmsgr_parser *parser, int revision)
 void cmsgr_parser_set_cipher(cmsgr_parser *parser, cmsgr_cipher *cipher)
 {
     parser->cipher = cipher;
-    parser->stage = cipher ? SEALED_HEAD : PREAMBLE;
+    if (parser->stage != FAILED)
+        parser->stage = cipher ? SEALED_HEAD : PREAMBLE;
 }
 
 int cmsgr_parser_new(cmsgr_parser **out, const cmsgr_env *env, int revision, const cmsgr_limits *limits)
@@ -224,9 +226,12 @@ static int open_head(cmsgr_parser *parser, const uint8_t *wire)
     if (result == 0 && parser->revision) {
         memcpy(tag, wire + len, sizeof tag);
         result = cipher->finish(cipher, tag);
-        memcpy(parser->inline_part, plain + CMSGR_PREAMBLE_LEN, CMSGR__SEALED_INLINE);
     }
-    return result < 0 ? fail(parser, result, 0, 0) : begin_frame(parser, plain);
+    if (result < 0)
+        return fail(parser, result, 0, 0);
+    if (parser->revision)
+        memcpy(parser->inline_part, plain + CMSGR_PREAMBLE_LEN, CMSGR__SEALED_INLINE);
+    return begin_frame(parser, plain);
 }
 
 /* 2.1: after the inline part and after each tag. FRAME or ABORTED when no operation is left, else MORE. */

@@ -11,7 +11,9 @@
 
 #include "frame.h"
 
-static const uint8_t zeros[CMSGR__SEALED_INLINE];
+enum { HEAD_LEN = CMSGR_PREAMBLE_LEN + CMSGR__SEALED_INLINE };
+
+static const uint8_t zeros[CMSGR__PAD];
 
 typedef struct sealing {
     cmsgr_cipher *cipher;
@@ -42,6 +44,8 @@ static void put(sealing *s, const uint8_t *data, size_t len, int plain)
             memcpy(room, data, n);
         else
             s->error = s->cipher->update(s->cipher, data, room, n);
+        if (s->error)
+            return; /* what is in the room may be anything */
         s->sink->commit(s->sink, n);
         data += n;
         len -= n;
@@ -66,19 +70,20 @@ static void finish(sealing *s)
 static void put_status(sealing *s, int revision, int aborted)
 {
     const cmsgr__geometry *geometry = cmsgr__geometry_of(revision);
-    uint8_t status = aborted ? geometry->status_aborted : geometry->status_complete;
+    const uint8_t block[CMSGR__SEALED_TRAILER] = {aborted ? geometry->status_aborted : geometry->status_complete};
 
-    put(s, &status, 1, 0);
-    put(s, zeros, CMSGR__SEALED_TRAILER - 1, 0);
+    put(s, block, sizeof block, 0);
 }
 
-/* 2.1, the first two operations. */
-static void put_first_segment(sealing *s, const cmsgr_span *segment)
+/* 2.1, the first two operations. `head` holds the preamble, zeros behind it. It is completed and put at once, for a call of the
+ * cipher costs more than these 80 bytes do. */
+static void put_first_segment(sealing *s, uint8_t head[HEAD_LEN], const cmsgr_span *segment)
 {
     size_t inline_len = segment->len < CMSGR__SEALED_INLINE ? segment->len : CMSGR__SEALED_INLINE;
 
-    put(s, segment->data, inline_len, 0);
-    put(s, zeros, CMSGR__SEALED_INLINE - inline_len, 0);
+    if (inline_len)
+        memcpy(head + CMSGR_PREAMBLE_LEN, segment->data, inline_len);
+    put(s, head, HEAD_LEN, 0);
     finish(s);
     if (segment->len <= CMSGR__SEALED_INLINE)
         return;
@@ -91,17 +96,18 @@ int cmsgr__frame_seal(const cmsgr_env *env, int revision, cmsgr_cipher *cipher, 
                       const uint16_t *align, unsigned count, int aborted, cmsgr__sink *sink)
 {
     sealing s = {cipher, sink, 0};
-    uint8_t preamble[CMSGR_PREAMBLE_LEN];
+    uint8_t head[HEAD_LEN] = {0};
 
     count = cmsgr__frame_segments(segments, count);
-    cmsgr__frame_preamble(env, tag, segments, align, count, preamble);
+    cmsgr__frame_preamble(env, tag, segments, align, count, head);
     begin(&s);
-    put(&s, preamble, sizeof preamble, 0);
     if (revision) {
-        put_first_segment(&s, &segments[0]);
+        put_first_segment(&s, head, &segments[0]);
         if (count == 1)
             return s.error;
         begin(&s);
+    } else {
+        put(&s, head, CMSGR_PREAMBLE_LEN, 0);
     }
     for (unsigned i = revision ? 1 : 0; i < count; i++)
         put_padded(&s, segments[i].data, segments[i].len);

@@ -22,6 +22,10 @@ MESSAGE_TYPE = 1000
 OPTIONS = {"ms_initial_backoff": 0.02, "ms_bind_port_min": 0, "ms_bind_port_max": 0}
 
 
+#: What is alive because of a connection.
+_PER_CONNECTION = ("sessions", "streams", "entries", "messages")
+
+
 @dataclass(frozen=True)
 class Setting:
     """What the results must not depend on (except in races, where the addresses decide)."""
@@ -64,6 +68,10 @@ class Side(Interceptor):
             if self.connection:
                 self._adopt(self.connection)
 
+    def keepalive(self) -> None:
+        assert self.connection
+        self.connection.send_keepalive()
+
     def mark_down(self) -> None:
         with self.changed:
             connection, self.connection = self.connection, None
@@ -100,18 +108,14 @@ class Side(Interceptor):
 
     @property
     def is_idle(self) -> bool:
-        """Nothing queued or unacknowledged, nobody between two states, no callback waiting."""
-        return (
-            not self._waiting
-            and not self.messenger.get_dispatch_queue_len()
-            and all(r.outcome is not Outcome.UNDERWAY for r in self.records)
-            and (self.connection is None or not self.connection.out_q.len_bytes)  # type: ignore[attr-defined]
-        )
+        """No connection is between two states, no callback waits."""
+        return not self.messenger.get_dispatch_queue_len() and all(r.outcome is not Outcome.UNDERWAY for r in self.records)
 
-    def close(self) -> None:
+    def shutdown(self) -> None:
         self.messenger.shutdown()
         assert self.messenger.wait(TIMEOUT_S)
-        self.stack.stop()
+        self.forget()
+        self.connection = None
 
 
 class Pair:
@@ -130,16 +134,18 @@ class Pair:
     def __exit__(
         self, type_: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        missed = self.test.not_hit
-        for side in (self.test, self.peer):
-            side.close()
-        if type_:
-            return
-        assert not missed
-        del side, self.test, self.peer
+        sides = self.test, self.peer
+        for side in sides:
+            side.shutdown()
         gc.collect()
-        after = live_objects()
-        assert after == self._before
+        for side in sides:
+            side.stack.drain()  # what is released elsewhere ends on the worker
+        left = live_objects()
+        for side in sides:
+            side.stack.stop()
+        if not type_:
+            alive = {kind: left[kind] for kind in _PER_CONNECTION if left[kind] > self._before[kind]}
+            assert not alive, f"still alive: {alive}"
 
     # ---- commands ----
 
@@ -170,39 +176,46 @@ class Pair:
         self.wait(lambda: any(record.blocked_at for record in self.test.records), "a connection of test to be blocked")
         return next(record for record in self.test.records if record.blocked_at)
 
+    def wait_connected(self) -> None:
+        """Both sides know of the session, and can send."""
+        self.wait(lambda: all(s.connection and s.connection.is_connected for s in (self.test, self.peer)), "a session")
+
+    def wait_replaced(self, number: int) -> None:
+        """The test's connection of this number has given its socket to another one."""
+        self.wait(
+            lambda: len(self.test.records) > number and self.test.records[number].outcome is Outcome.REPLACED,
+            f"connection {number} to be replaced",
+        )
+
     def wait_delivered(self) -> None:
         """All that was sent has arrived, once and in order, and is acknowledged."""
-        self.wait(
-            lambda: len(self.test.received) >= self.peer.sent
-            and len(self.peer.received) >= self.test.sent
-            and self.test.is_idle
-            and self.peer.is_idle,
-            "all messages to be delivered",
-        )
-        assert self.test.received == list(range(self.peer.sent))
-        assert self.peer.received == list(range(self.test.sent))
+        for side, other in ((self.test, self.peer), (self.peer, self.test)):
+            self.wait(lambda: len(side.received) >= other.sent, f"{other.sent} messages to arrive")  # noqa: B023
+            assert side.received == list(range(other.sent))
+            if side.connection and not side.connection.flush(TIMEOUT_S):
+                pytest.fail(f"not all messages were acknowledged\n{self.describe()}")
 
     def expect(self, *forms: str, delivered: bool = True) -> None:
-        """All is quiet and test's connections are in exactly this state."""
+        """All breakpoints were hit, all is quiet, and test's connections are in exactly this state."""
 
         def is_so() -> bool:
             records = self.test.records
-            return (
-                len(records) == len(forms) and all(map(matches, records, forms)) and self.test.is_idle and self.peer.is_idle
-            )
+            is_idle = self.test.is_idle and self.peer.is_idle
+            return is_idle and not self.test.not_hit and len(records) == len(forms) and all(map(matches, records, forms))
 
-        self.wait(is_so, "; ".join(f"{i}: {form}" for i, form in enumerate(forms)))
+        what = "; ".join(f"{i}: {form}" for i, form in enumerate(forms))
+        self.wait(is_so, what)
         if delivered:
             self.wait_delivered()
         for side in (self.test, self.peer):
             side.stack.drain()
-        assert is_so(), f"{self.describe()}\nit was for a moment: {forms}"
+        self.wait(is_so, f"this to last: {what}")  # counts never go down again
         for side, other in ((self.test, self.peer), (self.peer, self.test)):
             assert side.received == sorted(set(side.received)), "doubled or out of order"
             assert set(side.received) <= set(range(other.sent))
 
     def describe(self) -> str:
-        lines = []
+        lines = [f"not hit: {self.test.not_hit}"]
         for name, side in (("test", self.test), ("peer", self.peer)):
             lines.append(f"{name}: {describe_all(side.records)}; sent {side.sent}, received {side.received}")
             for record in side.records:

@@ -123,3 +123,139 @@ def test_lossless_connected(place: Breakpoint, setting: Setting) -> None:
         pair.send_both()
         pair.connect()
         pair.expect("est C(2,1,1,2)")
+
+
+@pytest.mark.contract("I10")
+@at(
+    "place",
+    [
+        R(Tag.ACK),
+        W(Tag.ACK),
+        R(Tag.KEEPALIVE2),
+        W(Tag.KEEPALIVE2),
+        R(Tag.KEEPALIVE2_ACK),
+        W(Tag.KEEPALIVE2_ACK),
+    ],
+    ids=str,
+)
+def test_lossless_connected_small_frames(place: Breakpoint, setting: Setting) -> None:
+    with Pair(Policy.lossless_client(), Policy.stateful_server(), setting) as pair:
+        pair.fault(place)
+        pair.connect()
+        pair.wait_connected()
+        for side in (pair.test, pair.peer):
+            side.send()
+            side.keepalive()
+            pair.wait_delivered()
+        pair.test.send()
+        pair.wait_delivered()
+        pair.peer.send()
+        pair.expect("est C(2,1,1,2)")
+
+
+@pytest.mark.contract("I11")
+@at(
+    "places",
+    [(W(Tag.MESSAGE), W(Tag.SESSION_RECONNECT)), (W(Tag.MESSAGE), R(Tag.SESSION_RECONNECT_OK))],
+    ids=lambda places: ", ".join(map(str, places)),
+)
+def test_lossless_reconnect(places: tuple[Breakpoint, ...], setting: Setting) -> None:
+    with Pair(Policy.lossless_client(), Policy.stateful_server(), setting) as pair:
+        pair.fault(*places)
+        pair.send_both()
+        pair.connect()
+        pair.expect("est C(3,1,2,2)")
+
+
+@pytest.mark.contract("I12")
+def test_lossless_accept(setting: Setting) -> None:
+    with Pair(Policy.stateful_server(), Policy.lossless_client(), setting) as pair:
+        pair.fault(R(Tag.CLIENT_IDENT))
+        pair.send_both()
+        pair.peer_connect()
+        pair.expect("cl A(1,1,0,0)", "est A(1,1,0,1)")
+
+
+@pytest.mark.contract("I13")
+def test_lossless_establishing(setting: Setting) -> None:
+    with Pair(Policy.stateful_server(), Policy.lossless_client(), setting) as pair:
+        pair.fault(W(Tag.SERVER_IDENT))
+        pair.send_both()
+        pair.peer_connect()
+        pair.expect("est A(1,1,0,2)", "rep A(1,1,0,0)")
+
+
+@pytest.mark.contract("I14")
+@at("place", [W(Tag.MESSAGE), R(Tag.MESSAGE)], ids=str)
+def test_lossless_accepted(place: Breakpoint, setting: Setting) -> None:
+    with Pair(Policy.stateful_server(), Policy.lossless_client(), setting) as pair:
+        pair.fault(place)
+        pair.send_both()
+        pair.peer_connect()
+        pair.expect("est A(1,1,0,2)", "rep A(1,.,.,0)")
+
+
+@pytest.mark.contract("I15")
+@at(
+    ("place", "first", "second"),
+    [
+        (R(Tag.SESSION_RECONNECT), "est A(1,1,0,2)", "cl A(1,0,1,0)"),
+        (W(Tag.SESSION_RECONNECT_OK), "est A(1,1,0,3)", "rep A(1,0,1,0)"),
+    ],
+    ids=str,
+)
+def test_lossless_reaccept(place: Breakpoint, first: str, second: str, setting: Setting) -> None:
+    with Pair(Policy.stateful_server(), Policy.lossless_client(), setting) as pair:
+        pair.fault(R(Tag.MESSAGE), place)
+        pair.send_both()
+        pair.peer_connect()
+        pair.expect(first, second, "rep A(1,0,1,0)")
+
+
+# ---- lossless peers ----
+
+
+@pytest.mark.contract("I16")
+@at("place", [W(Tag.CLIENT_IDENT), R(Tag.SERVER_IDENT)], ids=str)
+def test_peer_connect(place: Breakpoint, setting: Setting) -> None:
+    with Pair(Policy.lossless_peer(), Policy.lossless_peer(), setting) as pair:
+        pair.fault(place)
+        pair.test.send()
+        pair.connect()
+        pair.expect("est C(2,2,0,1)")
+
+
+@pytest.mark.contract("I17")
+def test_peer_accept(setting: Setting) -> None:
+    with Pair(Policy.lossless_peer(), Policy.lossless_peer(), setting) as pair:
+        pair.fault(R(Tag.CLIENT_IDENT))
+        pair.peer.send()
+        pair.peer_connect()
+        pair.expect("cl A(1,1,0,0)", "est A(1,1,0,1)")
+
+
+@pytest.mark.contract("I18")
+def test_peer_establishing(setting: Setting) -> None:
+    with Pair(Policy.lossless_peer(), Policy.lossless_peer(), setting) as pair:
+        pair.fault(W(Tag.SERVER_IDENT))
+        pair.peer.send()
+        pair.peer_connect()
+        pair.expect("est A(1,1,0,2)", "rep A(1,1,0,0)")
+
+
+@pytest.mark.contract("I19")
+def test_peer_fault_and_we_reconnect(setting: Setting) -> None:
+    with Pair(Policy.lossless_peer(), Policy.lossless_peer(), setting) as pair:
+        pair.fault(W(Tag.MESSAGE))
+        pair.test.send()
+        pair.connect()
+        pair.expect("est C(2,1,1,2)")
+
+
+@pytest.mark.contract("I20")
+def test_peer_fault_and_they_reconnect(setting: Setting) -> None:
+    with Pair(Policy.lossless_peer(), Policy.lossless_peer(), setting) as pair:
+        pair.fault(R(Tag.MESSAGE))
+        pair.peer.send()
+        pair.connect()
+        pair.expect("est C(1,1,0,1) A(0,0,0,1)", "rep A(1,0,1,0)")

@@ -103,7 +103,8 @@ class Lab:
         config = Config(**{**QUICK, **options})
         type_ = EntityType[name.partition(".")[0].upper()]
         registry = auth(config) if auth else AuthRegistry.dummy(type_, config)
-        messenger = Messenger.create(name, nonce=next(_nonces) & 0xFFFFFFFF, config=config, auth=registry, stack=stack or self.stack)
+        nonce = next(_nonces) & 0xFFFFFFFF
+        messenger = Messenger.create(name, nonce=nonce, config=config, auth=registry, stack=stack or self.stack)
         messenger.set_default_policy(policy)
         node = Node(self, messenger, seen or self.dispatcher(answers=type_ is not EntityType.CLIENT))
         self.nodes.append(node)

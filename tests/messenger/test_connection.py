@@ -43,6 +43,7 @@ def test_send_on_a_dead_connection_is_dropped_without_a_word(lab: Lab) -> None:
 
 def test_mark_down_of_the_connection_is_silent_and_idempotent(lab: Lab) -> None:
     server, client, connection = lab.connected_pair()
+    lab.wait_count(client, "ms_handle_connect")
     before = client.seen.names(connection)
     connection.mark_down()
     connection.mark_down()
@@ -254,7 +255,7 @@ def test_what_a_connection_knows_of_its_peer(lab: Lab) -> None:
 
 
 def test_keepalive_stamps(lab: Lab) -> None:
-    server, client, connection = lab.connected_pair()
+    server, _client, connection = lab.connected_pair()
     accepted = server.seen.last_accepted
     assert connection.last_keepalive_ack is None
     assert accepted.last_keepalive is None
@@ -273,7 +274,7 @@ def test_keepalive_stamps(lab: Lab) -> None:
 
 
 def test_keepalives_coalesce_until_one_is_sent(lab: Lab) -> None:
-    server, client, connection = lab.connected_pair(lab.server(stack=lab.make_stack()))
+    _server, client, connection = lab.connected_pair(lab.server(stack=lab.make_stack()))
     before = client.core_stat("keepalives_sent")
     with lab.stopped():
         for _ in range(5):

@@ -6,6 +6,7 @@ import logging
 import random
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,12 @@ from ceph_msgr import Config, EntityType, Policy
 from ceph_msgr.auth import AuthRegistry
 from ceph_msgr.auth.base import ServerDone, ServerExchange, ServerMore
 from ceph_msgr.auth.none import DummyClient, DummyServer
-from ceph_msgr.protocol.frames import AuthReplyMoreFrame, AuthRequestFrame, ClientIdentFrame, ServerIdentFrame, SessionReconnectFrame
+from ceph_msgr.protocol.frames import (
+    AuthReplyMoreFrame,
+    AuthRequestFrame,
+    ServerIdentFrame,
+    SessionReconnectFrame,
+)
 from ceph_msgr.protocol.states import EXPECTED, State
 from ceph_msgr.protocol.tags import Tag, describe_tag
 from ceph_msgr.wire.addr import EntityAddr, EntityAddrVec
@@ -218,15 +224,11 @@ def test_hostile_lengths_of_a_message(lab: Lab, caplog: pytest.LogCaptureFixture
         lengths[segment] = claimed
         with victim.dial() as peer:
             peer.become_client(victim.addr)
-            lab.wait_count(victim.node, "ms_handle_accept", 2)
             peer.send(preamble(Tag.MESSAGE, lengths))
             peer.wait_closed()
-        lab.wait_until(lambda: victim.faults(), "the fault")
-        assert f"MESSAGE in state READY: a segment is longer than its limit: got {claimed}, expected {limit}" in victim.faults()[0]
-        caplog.clear()
         lab.wait_count(victim.node, "ms_handle_reset")
-        victim.node.seen.calls = [call for call in victim.node.seen.calls if call.name == "ms_handle_accept"][:1]
-        victim.check_unharmed()
+        victim.node.seen.calls.clear()
+        victim.check_fault("MESSAGE in state READY: a segment is longer than", f"got {claimed}, expected {limit}")
 
 
 def test_a_large_claim_within_the_limits_takes_memory_only_as_it_arrives(victim: Victim) -> None:
@@ -374,12 +376,6 @@ def test_auth_requests_without_end_are_bounded(victim: Victim) -> None:
     victim.check_fault("AUTH_REQUEST in state AUTH_ACCEPTING: the peer sent more than 1048576 bytes without authenticating")
 
 
-def ident(victim: Victim, peer: RawPeer, **changes: Any) -> ClientIdentFrame:
-    frame = peer.client_ident(victim.addr)
-    fields = {name: getattr(frame, name) for name in frame.__slots__ if hasattr(frame, name)}
-    return ClientIdentFrame(**fields | changes)
-
-
 WRONG_IDENTS: dict[str, tuple[dict[str, Any], str]] = {
     "no address": ({"addrs": EntityAddrVec()}, "do not start with an address"),
     "a blank address": ({"addrs": EntityAddrVec([EntityAddr()])}, "do not start with an address"),
@@ -392,7 +388,7 @@ def test_wrong_idents(victim: Victim, name: str) -> None:
     changes, cause = WRONG_IDENTS[name]
     with victim.dial() as peer:
         to_session(peer, victim.addr)
-        peer.send_frame(ident(victim, peer, **changes))
+        peer.send_frame(replace(peer.client_ident(victim.addr), **changes))
         peer.wait_closed()
     victim.check_fault("CLIENT_IDENT in state SESSION_ACCEPTING: ", cause)
 
@@ -410,7 +406,7 @@ def test_a_guessed_session_is_answered_with_a_reset(victim: Victim, rng: random.
 # ---- in an open session ----
 
 
-def check_faults_when_ready(victim: Victim, data: bytes, *parts: str, lossless: bool = False) -> None:
+def check_faults_when_ready(victim: Victim, data: bytes, *parts: str) -> None:
     with victim.dial() as peer:
         peer.become_client(victim.addr)
         peer.send(data)
@@ -440,7 +436,7 @@ def test_an_acknowledgement_of_what_was_never_sent(victim: Victim) -> None:
         peer.send_tag(Tag.ACK, (1 << 63).to_bytes(8, "little"))
         peer.wait_closed()
     victim.lab.wait_until(victim.faults, "the fault")
-    assert "(was READY) fault: ACK in state READY: the peer acknowledged a sequence number that was never sent" in victim.faults()[0]
+    assert "(was READY) fault: ACK in state READY: the peer acknowledged a sequence number" in victim.faults()[0]
     assert f"got {1 << 63}, expected 0" in victim.faults()[0]
 
 

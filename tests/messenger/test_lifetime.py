@@ -17,7 +17,6 @@ from ceph_msgr.metrics import render_prometheus, snapshot
 from tests.messenger.lab import LOOPBACK, Lab
 from tests.messenger.raw_peer import BANNER, RawPeer, needs_ipv6
 
-
 # ---- waiting and stopping ----
 
 
@@ -38,7 +37,7 @@ def test_wait_of_a_messenger_that_was_never_started_returns_at_once(lab: Lab) ->
 
 
 def test_shutdown_and_wait_are_idempotent_from_any_thread(lab: Lab) -> None:
-    server, client, _ = lab.connected_pair()
+    _server, client, _ = lab.connected_pair()
     results: list[bool] = []
 
     def end() -> None:
@@ -91,7 +90,7 @@ def test_restart_with_another_policy(lab: Lab) -> None:
         again = client.connect(server)
         lab.round_trip(client, again)
         assert again is not connection
-        assert again.out_q.len_bytes == 0 or again.session_info()["lossless"]
+        assert again.session_info()["lossless"]
         loopback = client.messenger.get_loopback_connection()
         lab.round_trip(client, loopback)
         connection = again
@@ -129,7 +128,7 @@ def test_calls_that_come_too_early_or_twice(lab: Lab) -> None:
     with pytest.raises(MessengerError, match=r"rebind\(\) without bind\(\)"):
         client.messenger.rebind()
     client.messenger.start()
-    with pytest.raises(MessengerError, match="client.admin is started already"):
+    with pytest.raises(MessengerError, match="is started already"):
         client.messenger.start()
     with pytest.raises(MessengerError, match=r"bind\(\) comes before start\(\)"):
         client.messenger.bind(LOOPBACK)
@@ -185,7 +184,7 @@ def test_announced_addresses_carry_nonce_and_bound_port(lab: Lab) -> None:
 def test_an_unbound_client_learns_its_ip(lab: Lab) -> None:
     client = lab.client()
     assert str(client.addrs).startswith("any:-/")
-    _, _, _ = lab.connected_pair(client=client)
+    lab.connected_pair(client=client)
     assert client.addrs[0] == EntityAddr.parse(f"any:127.0.0.1:0/{client.messenger._nonce}")
 
 
@@ -197,7 +196,7 @@ def test_a_messenger_bound_to_a_blank_ip_learns_it_and_goes_on(lab: Lab) -> None
 
 
 def test_client_reset_makes_another_entity_that_goes_on(lab: Lab) -> None:
-    server, client, connection = lab.connected_pair()
+    server, client, _connection = lab.connected_pair()
     nonce = client.addrs[0].nonce
     client.messenger.client_reset()
     lab.wait_count(client, "ms_handle_reset")
@@ -275,7 +274,7 @@ def test_set_policy_acts_by_peer_type_and_on_later_connections(lab: Lab) -> None
 
 
 def test_perf_counters(lab: Lab) -> None:
-    server, client, _ = lab.connected_pair(lab.server(stack=lab.make_stack()))
+    _server, client, _ = lab.connected_pair(lab.server(stack=lab.make_stack()))
     values = snapshot(client.messenger.perf_counters())
     worker = values["AsyncMessenger::Worker-0"]
     assert worker["msgr_send_messages"] == worker["msgr_recv_messages"] == 1

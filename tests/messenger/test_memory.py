@@ -110,7 +110,7 @@ def test_throttles_are_shared_by_the_connections_of_a_policy(lab: Lab) -> None:
 
 
 def test_a_stalled_connection_does_not_stop_others(lab: Lab) -> None:
-    server, keeping, messages, _ = keeping_server(lab, messages=1)
+    server, keeping, _messages, _ = keeping_server(lab, messages=1)
     stalled, other = lab.client(), lab.server(name="osd.1")  # throttled are clients only
     connection = stalled.connect(server)
     for _ in range(2):

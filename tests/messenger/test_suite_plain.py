@@ -126,10 +126,10 @@ def test_msgr1_is_refused_cleanly(lab: Lab) -> None:
     server = lab.server()
     for addrs in "v1:127.0.0.1:0", "[v2:127.0.0.1:0,v1:127.0.0.1:0]":
         node = lab.client(start=False)
-        with pytest.raises(ValueError, match="cannot listen on v1:127.0.0.1:0/0: msgr1 is not supported"):
+        with pytest.raises(ValueError, match=r"cannot listen on v1:127\.0\.0\.1:0/0: msgr1 is not supported"):
             node.messenger.bind(addrs)
     client = lab.client()
-    with pytest.raises(ValueError, match="v1:127.0.0.1:6789/0 has no msgr2 address to dial"):
+    with pytest.raises(ValueError, match=r"v1:127\.0\.0\.1:6789/0 has no msgr2 address to dial"):
         client.messenger.connect_to(EntityType.OSD, "v1:127.0.0.1:6789/0")
     # Beside a v2 address, one of v1 does no harm: daemons that speak both announce both.
     both = EntityAddrVec([*server.addrs, EntityAddr.parse("v1:127.0.0.1:6789/0")])
@@ -186,7 +186,7 @@ def test_idle_time_out(lab: Lab) -> None:
 @pytest.mark.contract("A10", "H6")
 def test_traffic_keeps_the_idle_time_out_away(lab: Lab) -> None:
     idle_s = 0.3
-    server, client, connection = lab.connected_pair(client=lab.client(ms_connection_idle_timeout=idle_s))
+    _server, client, connection = lab.connected_pair(client=lab.client(ms_connection_idle_timeout=idle_s))
     end_s = time.monotonic() + 3 * idle_s
     while time.monotonic() < end_s:
         lab.round_trip(client, connection)

@@ -43,12 +43,15 @@ class Stopper:
         self.hit = connection
         return self._answer
 
+    def settled(self, connection: Any) -> None:
+        """Not of interest: the lab looks again by itself."""
+
     def wait(self) -> Any:
         self._lab.wait_until(lambda: self.hit, f"{self._breakpoint} for the time number {self._nth}")
         return self.hit
 
     def release(self) -> None:
-        self.hit._gate.release()
+        self.hit.gate.release()
 
 
 # ---- A3 and A4: the SERVER_IDENT gets lost ----

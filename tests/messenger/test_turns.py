@@ -63,7 +63,8 @@ def changes(node: Node, before: dict[str, int]) -> Counter[str]:
 # ---- one turn, one entry ----
 
 
-def receive(lab: Lab, stacks_own: bool = True) -> tuple[Node, Taking, Worker]:
+def receive(lab: Lab) -> tuple[Node, Taking, Worker]:
+    """A server on a worker of its own that takes whatever comes."""
     taking = Taking()
     node = lab.server(dispatcher=taking, stack=lab.make_stack())
     return node, taking, node.messenger.stack.workers[0]
@@ -161,7 +162,7 @@ def test_writable_is_never_registered_in_an_uncongested_run(lab: Lab) -> None:
 
 
 def test_writable_is_registered_by_a_short_write_and_gone_at_zero(lab: Lab) -> None:
-    client, listener, connection = stall(lab)
+    _client, listener, connection = stall(lab)
     payload = bytes(1 << 20)
     messages = 8
     with listener, listener.accept() as peer:
