@@ -37,6 +37,7 @@ cdef extern from "cmsgr/cmsgr.h" nogil:
         CMSGR_E_CLOSED
         CMSGR_E_INJECTED
         CMSGR_E_NOT_READY
+        CMSGR_E_NONCE_USED_UP
         CMSGR_E_CIPHER
 
     uint64_t CMSGR_FEATURES_ANY

@@ -20,7 +20,7 @@ def error_from_code(int code, *, int tag=0, uint64_t got=0, uint64_t expected=0,
         return SendQueueFull(text)
     if code == CMSGR_E_NOT_READY:
         return LocalProtocolError(text)
-    if code in (CMSGR_E_END_OF_STREAM, CMSGR_E_CLOSED, CMSGR_E_INJECTED):
+    if code in (CMSGR_E_END_OF_STREAM, CMSGR_E_CLOSED, CMSGR_E_INJECTED, CMSGR_E_NONCE_USED_UP, CMSGR_E_CIPHER):
         return ConnectionFault(text, cause=error_name(code).lower())
     if got != expected:
         if code in (CMSGR_E_PREAMBLE_CRC, CMSGR_E_SEGMENT_CRC):

@@ -134,6 +134,8 @@ cdef class FrameParser:
         free(self.body)
 
     def set_cipher(self, Cipher cipher not None):
+        if cipher.seals:
+            raise ValueError("a cipher that seals cannot open: its tags would not be compared")
         self.cipher = cipher  # the parser only borrows it
         cmsgr_parser_set_cipher(self.c, cipher.c)
 

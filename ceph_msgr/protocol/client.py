@@ -98,9 +98,10 @@ class ClientHandshake(Handshake):
     def _on_auth_bad_method(self, frame: AuthBadMethodFrame) -> None:
         method = self._next_method(frame.allowed_methods)
         if method is None:
+            why = "our name or key is wrong" if frame.result == -errno.EACCES else "we have no other of these"
             raise AuthError(
                 f"the server refused method {frame.method} ({errno.errorcode.get(-frame.result, frame.result)}) and allows "
-                f"methods {list(frame.allowed_methods)} with modes {list(frame.allowed_modes)}; we have no other of these"
+                f"methods {list(frame.allowed_methods)} with modes {list(frame.allowed_modes)}; {why}"
             )
         self._request_auth(method)
 

@@ -21,7 +21,8 @@ Measures a messenger: every job opens one connection to a perf server (ours, or 
 exactly --concurrency requests in flight on it, and sends the next one when a reply arrives. Each reply must match an
 outstanding request by its tid. The client then waits for the last replies and prints what it measured.
 
-Without --server it starts a server of its own on a free loopback port for the time of the run.
+Without --server it starts a server of its own on a free loopback port for the time of the run, in secure mode with a
+key made for this run.
 """
 
 _EPILOG = """\
@@ -47,6 +48,7 @@ examples:
   perf-msgr-client                                     5 s of 4 KiB requests, 32 in flight, to a server of its own
   perf-msgr-client --msg-len 64 --concurrency 1        the latency of a lone small message
   perf-msgr-client --server 10.0.0.1:10001 --jobs 4 --seconds 30 --json -
+  perf-msgr-client --mode secure                       authenticated by cephx, encrypted
   perf-msgr-client 10.0.0.1:10001 1 32 100000 0 4096   the same values in the order of Ceph's program
 """
 
@@ -59,6 +61,8 @@ def client_options(argv: Sequence[str]) -> argparse.Namespace:
         parser.error("--ios and --seconds both tell when the run ends, give one of them")
     if not options.ios:
         options.seconds = options.seconds or _DEFAULT_SECONDS
+    if options.mode == "secure" and options.server and not options.keyring:
+        parser.error("--mode secure to a --server needs --keyring, with the key that server knows")
     if options.plot and not can_plot():
         parser.error("--plot needs matplotlib: pip install ceph-msgr[plot]")
     for option, path in ("--json", options.json), ("--plot", options.plot):
@@ -85,7 +89,7 @@ def _parser() -> OptionParser:
         metavar="US",
     )
     add("--msg-len", "data of a request, zeros", type=number(0, 256 << 20), default=4096, metavar="BYTES")
-    parser.add_mode()
+    parser.add_security()
     add(
         "--lossless",
         "the session outlives its socket: sent requests are kept until acknowledged. The accepting side decides, so a "

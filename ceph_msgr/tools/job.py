@@ -8,8 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ceph_msgr import Config, Connection, Dispatcher, EntityAddr, EntityType, Message, Messenger, Policy
-from ceph_msgr.auth import AuthRegistry
+from ceph_msgr.auth import Keyring
 from ceph_msgr.tools.histogram import FINE_SHIFT, LatencyHistogram
+from ceph_msgr.tools.security import CLIENT, make_auth
 from ceph_msgr.tools.workload import REPLY_TYPE, make_request
 
 __all__ = ["Connected", "Drained", "Job", "JobNews", "Lost", "make_messenger"]
@@ -44,12 +45,12 @@ class Lost:
 JobNews = Connected | Drained | Lost
 
 
-def make_messenger(job: int) -> Messenger:
-    """The messenger of this job, as Ceph's perf client has one per job: entity client.0, told apart by the nonce."""
+def make_messenger(job: int, mode: str, keyring: Keyring | None) -> Messenger:
+    """The messenger of this job, as Ceph's perf client has one per job: the same entity, told apart by the nonce."""
     # The window bounds the send queue. A bound in bytes would refuse large windows.
-    config = Config(ms_send_queue_max_bytes=0)
-    auth = AuthRegistry.dummy(EntityType.CLIENT, config)
-    messenger = Messenger.create("client.0", nonce=os.getpid() + job, config=config, auth=auth)
+    config = Config(ms_send_queue_max_bytes=0, ms_client_mode=mode)
+    auth = make_auth(EntityType.CLIENT, config, keyring)
+    messenger = Messenger.create(CLIENT, nonce=os.getpid() + job, config=config, auth=auth)
     # Lossless as far as the client has a say; the server decides.
     messenger.set_default_policy(Policy.lossless_client())
     return messenger

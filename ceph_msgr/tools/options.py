@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 from ceph_msgr import EntityAddr
 from ceph_msgr.tools.exits import EXIT_USAGE, complain
+from ceph_msgr.tools.security import CLIENT
 
 __all__ = ["OptionParser", "addr_with_port", "listening_addr", "number", "positive_seconds"]
 
@@ -39,10 +41,12 @@ class OptionParser(argparse.ArgumentParser):
             help += " (%(default)s)"
         self.add_argument(name, help=help, **settings)
 
-    def add_mode(self) -> None:
-        """``--mode``, the same in both tools."""
-        text = "protection of the wire: crc, checksums against accidents. Secure mode (AES-GCM) is not there yet"
-        self.add_option("--mode", text, type=_mode, default="crc", metavar="crc")
+    def add_security(self) -> None:
+        """``--mode`` and ``--keyring``, the same in both tools."""
+        text = "protection of the wire: crc, checksums against accidents; secure, AES-GCM against everybody"
+        self.add_option("--mode", text, type=_mode, default="crc", metavar="crc|secure")
+        text = f"authenticate by cephx, with the key of {CLIENT} in this file, the same at both ends; works without a cluster"
+        self.add_option("--keyring", text, type=Path, metavar="FILE")
 
     def parse(self, argv: Sequence[str]) -> argparse.Namespace:
         """The options. A wrong one ends the program with ``EXIT_USAGE``, ``--help`` with 0, both as ``SystemExit``."""
@@ -63,10 +67,8 @@ class OptionParser(argparse.ArgumentParser):
 
 
 def _mode(text: str) -> str:
-    if text == "secure":
-        raise argparse.ArgumentTypeError("secure mode is not there yet, only crc")
-    if text != "crc":
-        raise argparse.ArgumentTypeError(f'"{text}" is not a mode, only crc')
+    if text not in ("crc", "secure"):
+        raise argparse.ArgumentTypeError(f'"{text}" is not a mode, only crc and secure are')
     return text
 
 

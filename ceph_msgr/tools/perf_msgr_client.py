@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from ceph_msgr import EntityAddr
+from ceph_msgr.auth import Keyring
 from ceph_msgr.tools.client_options import PROGRAM, client_options
 from ceph_msgr.tools.exits import EXIT_OK, Failure, exit_of_signal, run_tool
 from ceph_msgr.tools.faults import remember_faults
@@ -18,6 +19,7 @@ from ceph_msgr.tools.measurement import Mailbox, Measurement
 from ceph_msgr.tools.plot import plot
 from ceph_msgr.tools.progress import Progress
 from ceph_msgr.tools.result import Result
+from ceph_msgr.tools.security import keyring_file, load_keyring, make_keyring
 from ceph_msgr.tools.server_process import ServerProcess
 from ceph_msgr.tools.signals import catch_signals
 
@@ -25,25 +27,38 @@ __all__ = ["main"]
 
 
 @contextmanager
-def _server(options: argparse.Namespace) -> Iterator[EntityAddr]:
+def _server(options: argparse.Namespace, keyring: Keyring | None) -> Iterator[EntityAddr]:
     """The address to dial: the one given, or that of a process that lives as long as this context."""
     if options.server:
         yield options.server
         return
-    with ServerProcess(["--lossless"] if options.lossless else []) as process:
-        yield process.addr
+    words = ["--mode", options.mode]
+    if options.lossless:
+        words.append("--lossless")
+    with ExitStack() as until_ready:
+        path = options.keyring
+        if keyring is not None and path is None:
+            path = until_ready.enter_context(keyring_file(keyring))
+        if path:
+            words += ["--keyring", str(path)]
+        with ServerProcess(words) as process:
+            until_ready.close()  # the process has read the keyring before it announces itself
+            yield process.addr
 
 
 def _measure(options: argparse.Namespace) -> tuple[EntityAddr, Measurement]:
     """The whole run, up to and including the end of everything that was started for it."""
     mailbox: Mailbox = Mailbox()
+    keyring = load_keyring(options.keyring)
+    if options.mode == "secure" and keyring is None:
+        keyring = make_keyring()
     # Signals inside: should the clean-up ever hang, Ctrl-C ends it.
     with ExitStack() as cleanup, catch_signals(mailbox.put), remember_faults() as faults:
-        server = cleanup.enter_context(_server(options))
+        server = cleanup.enter_context(_server(options, keyring))
         jobs = [
             Job(
                 job,
-                cleanup.enter_context(make_messenger(job)),
+                cleanup.enter_context(make_messenger(job, options.mode, keyring)),
                 server,
                 mailbox.put,
                 concurrency=options.concurrency,

@@ -13,12 +13,12 @@ from queue import SimpleQueue
 from signal import Signals
 
 from ceph_msgr import Config, EntityType, Messenger, Policy
-from ceph_msgr.auth import AuthRegistry
 from ceph_msgr.metrics import render_prometheus, snapshot
 from ceph_msgr.tools.answerer import Answerer, ThinkingAnswerer
 from ceph_msgr.tools.exits import EXIT_OK, run_tool
 from ceph_msgr.tools.faults import log_to_stderr
 from ceph_msgr.tools.metrics_server import serve_metrics
+from ceph_msgr.tools.security import SERVER, load_keyring, make_auth
 from ceph_msgr.tools.server_options import PROGRAM, server_options
 from ceph_msgr.tools.server_process import announcement
 from ceph_msgr.tools.signals import catch_signals
@@ -59,9 +59,11 @@ def _make_messenger(options: argparse.Namespace) -> Messenger:
         ms_bind_retry_count=0,
         # The clients' windows bound the queues.
         ms_send_queue_max_bytes=0,
+        ms_service_mode=options.mode,
     )
-    # osd.0 with nonce 0 is whom the clients of Ceph's perf server expect to meet.
-    messenger = Messenger.create("osd.0", nonce=0, config=config, auth=AuthRegistry.dummy(EntityType.OSD, config))
+    auth = make_auth(EntityType.OSD, config, load_keyring(options.keyring))
+    # Nonce 0 is what the clients of Ceph's perf server expect to meet.
+    messenger = Messenger.create(SERVER, nonce=0, config=config, auth=auth)
     messenger.set_default_policy(Policy.stateful_server() if options.lossless else Policy.stateless_server())
     return messenger
 

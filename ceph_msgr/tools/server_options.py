@@ -27,6 +27,8 @@ exit code:
 examples:
   perf-msgr-server --bind 127.0.0.1:10001
   perf-msgr-server --bind 10.0.0.1:10001 --metrics-port 9283     then: curl http://127.0.0.1:9283/metrics
+  perf-msgr-server --mode secure --keyring perf.keyring           made once by:
+      python -c 'from ceph_msgr.auth import Keyring; Keyring.generate("client.0").save("perf.keyring")'
   perf-msgr-server 127.0.0.1:10001 2 500      the same values in the order of Ceph's program: two workers, 500 us
 """
 
@@ -58,7 +60,7 @@ def server_options(argv: Sequence[str]) -> argparse.Namespace:
         default=0,
         metavar="US",
     )
-    parser.add_mode()
+    parser.add_security()
     add(
         "--lossless",
         "keep a session for each client that outlives its socket; without it they are lossy, as at Ceph's server",
@@ -71,4 +73,7 @@ def server_options(argv: Sequence[str]) -> argparse.Namespace:
         metavar="P",
     )
     add("--until-eof", "end when standard input does, so as not to outlive who started it", action="store_true")
-    return parser.parse(argv)
+    options = parser.parse(argv)
+    if options.mode == "secure" and not options.keyring:
+        parser.error("--mode secure needs --keyring, which holds the client's key")
+    return options

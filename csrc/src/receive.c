@@ -415,7 +415,7 @@ static void read_once(cmsgr_stream *stream)
     if (cmsgr__stream_is_unlucky(stream, stream->inject_failures))
         driver->shutdown(driver->ctx, stream->fd);
     want = cmsgr_parser_want(&stream->parser, &dest);
-    if (want < DIRECT_MIN)
+    if (want < DIRECT_MIN || !stream->ready) /* before that every byte goes through stream_parse, which keeps it for the signature */
         want = 0;
     else
         iov[count++] = (struct iovec){.iov_base = dest, .iov_len = want};

@@ -187,6 +187,13 @@ int cmsgr_stream_new(cmsgr_stream **out, cmsgr_worker *worker, int fd, int conne
     return 0;
 }
 
+static void free_ciphers(cmsgr_stream *stream)
+{
+    cmsgr_cipher_free(stream->open_cipher);
+    cmsgr_cipher_free(stream->seal_cipher);
+    stream->open_cipher = stream->seal_cipher = NULL;
+}
+
 void cmsgr_stream_close(cmsgr_stream *stream)
 {
     const cmsgr_driver *driver = &stream->env->driver;
@@ -203,9 +210,7 @@ void cmsgr_stream_close(cmsgr_stream *stream)
     cmsgr__stream_end_receive(stream);
     cmsgr__stream_end_transmit(stream);
     throttles_take(stream, &(cmsgr_stream_config){0});
-    cmsgr_cipher_free(stream->open_cipher);
-    cmsgr_cipher_free(stream->seal_cipher);
-    stream->open_cipher = stream->seal_cipher = NULL;
+    free_ciphers(stream);
     if (stream->session) {
         if (stream->session->stream == stream)
             stream->session->stream = NULL;
@@ -290,9 +295,12 @@ int cmsgr_stream_set_keys(cmsgr_stream *stream, const uint8_t *secret, size_t le
     if (result == 0)
         result = cmsgr_cipher_new(&stream->seal_cipher, stream->env, stream->revision, 1, secret,
                                   is_client ? from_client : from_server);
-    if (result == 0)
-        cmsgr_parser_set_cipher(&stream->parser, stream->open_cipher);
-    return result;
+    if (result < 0) { /* neither, rather than one direction in clear */
+        free_ciphers(stream);
+        return result;
+    }
+    cmsgr_parser_set_cipher(&stream->parser, stream->open_cipher);
+    return 0;
 }
 
 void cmsgr_stream_set_mask(cmsgr_stream *stream, uint32_t received, uint32_t sent)

@@ -148,12 +148,14 @@ static int put_ack(cmsgr_stream *stream)
 {
     cmsgr_session *session = stream->session;
     uint8_t payload[8];
+    int result;
 
     if (!session->lossless || session->told_seq == session->in_seq || intercept(stream, CMSGR_TAG_ACK))
         return 0;
     cmsgr__put64(payload, session->in_seq);
-    if (put_frame(stream, CMSGR_TAG_ACK, payload, sizeof payload) < 0)
-        return -ENOMEM;
+    result = put_frame(stream, CMSGR_TAG_ACK, payload, sizeof payload);
+    if (result < 0)
+        return result;
     session->told_seq = session->in_seq;
     stream->worker->stats.acks_sent++;
     return 0;
@@ -280,6 +282,8 @@ int cmsgr_stream_send_frame(cmsgr_stream *stream, int tag, const void *payload, 
 
     if (result == 0)
         cmsgr__stream_mark_dirty(stream);
+    else
+        cmsgr__stream_fault(stream, result, 0, 0); /* part of the frame may be in the chain */
     return result;
 }
 

@@ -18,9 +18,9 @@ static void test_control_frames(cmsgr_env *env)
     CHECK_EQ(cmsgr_stream_send_bytes(p.stream[0], pair_banner, sizeof pair_banner), 0);
     CHECK_EQ(cmsgr_stream_send_frame(p.stream[0], CMSGR_TAG_HELLO, payload, 36), 0);
     CHECK_EQ(cmsgr_stream_send_frame(p.stream[0], CMSGR_TAG_WAIT, NULL, 0), 0);
-    CHECK_EQ(cmsgr_stream_send_frame(p.stream[0], CMSGR_TAG_AUTH_REQUEST, payload, 20000), 0);
+    CHECK_EQ(cmsgr_stream_send_frame(p.stream[0], CMSGR_TAG_AUTH_REQUEST, payload, 600000), 0);
     const struct { int tag; size_t payload_len, wire_len; } expected[] = {
-        {CMSGR_TAG_BANNER, 16, 26}, {CMSGR_TAG_HELLO, 36, 72}, {CMSGR_TAG_WAIT, 0, 32}, {CMSGR_TAG_AUTH_REQUEST, 20000, 20036}};
+        {CMSGR_TAG_BANNER, 16, 26}, {CMSGR_TAG_HELLO, 36, 72}, {CMSGR_TAG_WAIT, 0, 32}, {CMSGR_TAG_AUTH_REQUEST, 600000, 600036}};
     for (int i = 0; i < 4; i++) {
         pair_settle(&p);
         CHECK_EQ(p.logged, 1);

@@ -12,7 +12,7 @@ import pytest
 
 from ceph_msgr import Config, Connection, EntityType, Message, Messenger, Policy, Stack
 from ceph_msgr._core import live_objects
-from ceph_msgr.testing import Answer, Breakpoint, Interceptor, Outcome, Record
+from ceph_msgr.testing import Answer, Breakpoint, Interceptor, Outcome
 from tests.failover.notation import describe_all, matches
 
 TIMEOUT_S = 10.0
@@ -52,6 +52,8 @@ class Side(Interceptor):
         self.connection: Connection | None = None
         self.received: list[int] = []
         self.sent = 0
+        #: The numbers of messages that must not arrive.
+        self.lost: set[int] = set()
         self._waiting = 0
 
     # ---- commands ----
@@ -67,6 +69,12 @@ class Side(Interceptor):
             self._waiting += 1
             if self.connection:
                 self._adopt(self.connection)
+
+    def send_in_vain(self) -> None:
+        """As ``send``, but the peer knows nothing of this session any more."""
+        assert self.connection
+        self.lost.add(self.sent)
+        self.send()
 
     def keepalive(self) -> None:
         assert self.connection
@@ -156,6 +164,15 @@ class Pair:
     def fault(self, *breakpoints: Breakpoint, occurrence: int = 1) -> None:
         self.set(Answer.FAULT, *breakpoints, occurrence=occurrence)
 
+    def block(self, *breakpoints: Breakpoint, occurrence: int = 1) -> None:
+        self.set(Answer.BLOCK, *breakpoints, occurrence=occurrence)
+
+    def stall(self, *breakpoints: Breakpoint) -> None:
+        self.set(Answer.STALL, *breakpoints)
+
+    def release(self) -> None:
+        self.test.release()
+
     def connect(self) -> None:
         self.test.connect(self.peer)
 
@@ -172,26 +189,38 @@ class Pair:
         if not self.test.wait_until(condition, TIMEOUT_S):
             pytest.fail(f"waited {TIMEOUT_S} s for {what}\n{self.describe()}")
 
-    def wait_blocked(self) -> Record:
+    def wait_blocked(self) -> None:
         self.wait(lambda: any(record.blocked_at for record in self.test.records), "a connection of test to be blocked")
-        return next(record for record in self.test.records if record.blocked_at)
 
     def wait_connected(self) -> None:
         """Both sides know of the session, and can send."""
         self.wait(lambda: all(s.connection and s.connection.is_connected for s in (self.test, self.peer)), "a session")
 
+    def wait_established(self, number: int) -> None:
+        self._wait_outcome(number, Outcome.ESTABLISHED)
+
     def wait_replaced(self, number: int) -> None:
-        """The test's connection of this number has given its socket to another one."""
+        self._wait_outcome(number, Outcome.REPLACED)
+
+    def _wait_outcome(self, number: int, outcome: Outcome) -> None:
         self.wait(
-            lambda: len(self.test.records) > number and self.test.records[number].outcome is Outcome.REPLACED,
-            f"connection {number} to be replaced",
+            lambda: len(self.test.records) > number and self.test.records[number].outcome is outcome,
+            f"connection {number} to be {outcome.value}",
+        )
+
+    def wait_accepted(self, side: Side, times: int) -> None:
+        """Its dispatcher has been told so often: whatever it sends now goes to the newest session."""
+        self.wait(
+            lambda: sum(record.accepts.accept_callbacks for record in side.records) >= times,
+            f"{times} accept callbacks",
         )
 
     def wait_delivered(self) -> None:
         """All that was sent has arrived, once and in order, and is acknowledged."""
         for side, other in ((self.test, self.peer), (self.peer, self.test)):
-            self.wait(lambda: len(side.received) >= other.sent, f"{other.sent} messages to arrive")  # noqa: B023
-            assert side.received == list(range(other.sent))
+            due = [number for number in range(other.sent) if number not in other.lost]
+            self.wait(lambda: len(side.received) >= len(due), f"{due} to arrive")  # noqa: B023
+            assert side.received == due
             if side.connection and not side.connection.flush(TIMEOUT_S):
                 pytest.fail(f"not all messages were acknowledged\n{self.describe()}")
 

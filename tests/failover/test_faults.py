@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from ceph_msgr import Policy
-from ceph_msgr.testing import Breakpoint, Moment, Tag
+from ceph_msgr.testing import Breakpoint, Tag
 from tests.failover.pair import Pair, Setting
-
-R, W = Breakpoint.read, Breakpoint.write
-BANNER = (Breakpoint(Moment.BANNER_WRITE), Breakpoint(Moment.BANNER_READ), Breakpoint(Moment.BANNER_PAYLOAD_READ))
+from tests.failover.places import ACCEPT_SIDE, ACCEPTED, CONNECT_SIDE, R, W
 
 at = pytest.mark.parametrize
 
@@ -18,20 +18,7 @@ at = pytest.mark.parametrize
 
 
 @pytest.mark.contract("I1")
-@at(
-    "place",
-    [
-        *BANNER,
-        Breakpoint(Moment.SOCKET_CONNECTING),
-        W(Tag.HELLO),
-        R(Tag.HELLO),
-        W(Tag.AUTH_REQUEST),
-        R(Tag.AUTH_DONE),
-        W(Tag.AUTH_SIGNATURE),
-        R(Tag.AUTH_SIGNATURE),
-    ],
-    ids=str,
-)
+@at("place", CONNECT_SIDE, ids=str)
 def test_lossy_early_connect(place: Breakpoint, setting: Setting) -> None:
     with Pair(Policy.lossy_client(), Policy.stateless_server(), setting) as pair:
         pair.fault(place)
@@ -61,11 +48,7 @@ def test_lossy_connected(place: Breakpoint, setting: Setting) -> None:
 
 
 @pytest.mark.contract("I4")
-@at(
-    "place",
-    [*BANNER, W(Tag.HELLO), R(Tag.HELLO), R(Tag.AUTH_REQUEST), W(Tag.AUTH_DONE), W(Tag.AUTH_SIGNATURE), R(Tag.AUTH_SIGNATURE)],
-    ids=str,
-)
+@at("place", [place for place in ACCEPT_SIDE if place != ACCEPTED], ids=str)
 def test_lossy_early_accept(place: Breakpoint, setting: Setting) -> None:
     with Pair(Policy.stateless_server(), Policy.lossy_client(), setting) as pair:
         pair.fault(place)
@@ -126,21 +109,11 @@ def test_lossless_connected(place: Breakpoint, setting: Setting) -> None:
 
 
 @pytest.mark.contract("I10")
-@at(
-    "place",
-    [
-        R(Tag.ACK),
-        W(Tag.ACK),
-        R(Tag.KEEPALIVE2),
-        W(Tag.KEEPALIVE2),
-        R(Tag.KEEPALIVE2_ACK),
-        W(Tag.KEEPALIVE2_ACK),
-    ],
-    ids=str,
-)
-def test_lossless_connected_small_frames(place: Breakpoint, setting: Setting) -> None:
+@at("way", [R, W], ids=["read", "write"])
+@at("tag", [Tag.ACK, Tag.KEEPALIVE2, Tag.KEEPALIVE2_ACK], ids=str)
+def test_lossless_connected_small_frames(tag: Tag, way: Callable[[Tag], Breakpoint], setting: Setting) -> None:
     with Pair(Policy.lossless_client(), Policy.stateful_server(), setting) as pair:
-        pair.fault(place)
+        pair.fault(way(tag))
         pair.connect()
         pair.wait_connected()
         for side in (pair.test, pair.peer):

@@ -46,3 +46,21 @@ def start_tool(start_python: StartTool) -> StartTool:
 def start_example(start_python: StartTool) -> StartTool:
     """``start_example("ping_server.py")``."""
     return lambda name, *arguments: start_python(str(ROOT / "examples" / name), *arguments)
+
+
+@pytest.fixture
+def start_server(start_tool):
+    """A server that listens: the process, and the address to dial."""
+
+    def start(*options: str) -> tuple[subprocess.Popen[str], str]:
+        process = start_tool("perf_msgr_server", "--bind", "127.0.0.1:0", *options)
+        line = process.stdout.readline()
+        assert line.startswith("listening on v2:127.0.0.1:"), line + process.stderr.read()
+        return process, line.removeprefix("listening on ").strip()
+
+    return start
+
+
+def finish(process: subprocess.Popen[str], deadline) -> tuple[int, str, str]:
+    out, err = process.communicate(timeout=deadline.remaining_s("the end of a tool"))
+    return process.returncode, out, err

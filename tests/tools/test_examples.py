@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import signal
-import subprocess
 
 import pytest
 
+from tests.tools.conftest import finish
+
 pytestmark = pytest.mark.slow
-
-
-def finish(process: subprocess.Popen[str], deadline) -> tuple[int, str, str]:
-    out, err = process.communicate(timeout=deadline.remaining_s("the end of an example"))
-    return process.returncode, out, err
 
 
 @pytest.mark.parametrize("deadline", [40], indirect=True)

@@ -35,8 +35,19 @@ def test_long_options_of_the_client() -> None:
     options = client_options(line.split())
     assert (options.server, options.jobs, options.concurrency, options.ios) == (ADDR, 4, 8, 100)
     assert (options.seconds, options.think_time_us, options.msg_len) == (None, 5, 64)
-    assert (options.lossless, options.json) == (True, "-")
+    assert (options.lossless, options.json, options.keyring) == (True, "-", None)
     assert (options.connect_timeout, options.reply_timeout) == (0.5, 2.0)
+
+
+@pytest.mark.parametrize("parse", [client_options, server_options])
+def test_mode_and_keyring_are_the_same_in_both_tools(parse) -> None:
+    for line, mode in ("--keyring some.file", "crc"), ("--keyring some.file --mode secure", "secure"):
+        options = parse(line.split())
+        assert (options.mode, options.keyring) == (mode, Path("some.file"))
+
+
+def test_secure_mode_with_a_server_of_its_own_needs_no_keyring() -> None:
+    assert client_options(["--mode", "secure"]).keyring is None
 
 
 @pytest.mark.contract("G")
@@ -73,7 +84,7 @@ WRONG_FOR_THE_CLIENT = {
     "--server 127.0.0.1": '"127.0.0.1" has no port',
     "--server v1:127.0.0.1:6789": "is not a v2 address",
     "--server": "expected one argument",
-    "--mode secure": "secure mode is not there yet",
+    "--mode secure --server 127.0.0.1:1": "--mode secure to a --server needs --keyring",
     "--mode none": '"none" is not a mode',
     "--json /no/such/dir/x": "/no/such/dir is not a directory",
     "127.0.0.1:1 1 1 1 1 1 1": "7 positional arguments",
@@ -88,7 +99,7 @@ WRONG_FOR_THE_SERVER = {
     "--workers 25": "25 is more than 24",
     "--think-time -5": "-5 is less than 0",
     "--metrics-port 65536": "65536 is more than 65535",
-    "--mode secure": "secure mode is not there yet",
+    "--mode secure": "--mode secure needs --keyring",
     "127.0.0.1:1 1 1 1": "4 positional arguments",
 }
 

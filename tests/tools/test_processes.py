@@ -15,29 +15,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.tools.conftest import finish
+
 pytestmark = pytest.mark.slow
 
 SIGNALS = [signal.SIGINT, signal.SIGTERM]
 #: Interpreters start in this, several of them, on a busy machine.
 slow_start = pytest.mark.parametrize("deadline", [40], indirect=True)
-
-
-@pytest.fixture
-def start_server(start_tool):
-    """A server that listens: the process, and the address to dial."""
-
-    def start(*options: str) -> tuple[subprocess.Popen[str], str]:
-        process = start_tool("perf_msgr_server", "--bind", "127.0.0.1:0", *options)
-        line = process.stdout.readline()
-        assert line.startswith("listening on v2:127.0.0.1:"), line + process.stderr.read()
-        return process, line.removeprefix("listening on ").strip()
-
-    return start
-
-
-def finish(process: subprocess.Popen[str], deadline) -> tuple[int, str, str]:
-    out, err = process.communicate(timeout=deadline.remaining_s("the end of a tool"))
-    return process.returncode, out, err
 
 
 def wait_for_traffic(port: int, deadline) -> None:

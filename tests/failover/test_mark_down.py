@@ -1,0 +1,122 @@
+"""Mark-down walks: the rows I32 to I39. Set up; the dialling side marks down and dials again; the accepting side marks down;
+dial again. The side that marks down is never called back."""
+
+from __future__ import annotations
+
+import pytest
+
+from ceph_msgr import Policy
+from tests.failover.pair import Pair, Setting
+
+
+def dial_and_talk(pair: Pair, sessions: int) -> None:
+    """From test; the peer's dispatcher has been told of so many sessions then."""
+    pair.connect()
+    pair.wait_accepted(pair.peer, sessions)
+    pair.send_both()
+
+
+def be_dialled_and_talk(pair: Pair, sessions: int) -> None:
+    pair.peer_connect()
+    pair.wait_accepted(pair.test, sessions)
+    pair.send_both()
+
+
+@pytest.mark.contract("I32")
+def test_lossy_client(setting: Setting) -> None:
+    with Pair(Policy.lossy_client(), Policy.stateless_server(), setting) as pair:
+        dial_and_talk(pair, 1)
+        pair.expect("est C(1,1,0,1)")
+        pair.test.mark_down()
+        dial_and_talk(pair, 2)
+        pair.expect("cl C(1,1,0,1)", "est C(1,1,0,1)")
+        pair.peer.mark_down()
+        pair.expect("cl C(1,1,0,1)", "cl C(1,1,0,1) R(1,0)")
+        dial_and_talk(pair, 3)
+        pair.expect("cl C(1,1,0,1)", "cl C(1,1,0,1) R(1,0)", "est C(1,1,0,1)")
+
+
+@pytest.mark.contract("I33")
+def test_stateless_server(setting: Setting) -> None:
+    with Pair(Policy.stateless_server(), Policy.lossy_client(), setting) as pair:
+        be_dialled_and_talk(pair, 1)
+        pair.expect("est A(1,1,0,1)")
+        pair.peer.mark_down()
+        be_dialled_and_talk(pair, 2)
+        pair.expect("cl A(1,1,0,1) R(1,0)", "est A(1,1,0,1)")
+        pair.test.mark_down()
+        pair.wait(lambda: pair.peer.connection is None, "the peer's reset")
+        pair.expect("cl A(1,1,0,1) R(1,0)", "cl A(1,1,0,1)")
+        be_dialled_and_talk(pair, 3)
+        pair.expect("cl A(1,1,0,1) R(1,0)", "cl A(1,1,0,1)", "est A(1,1,0,1)")
+
+
+@pytest.mark.contract("I34")
+def test_lossless_client(setting: Setting) -> None:
+    with Pair(Policy.lossless_client(), Policy.stateful_server(), setting) as pair:
+        dial_and_talk(pair, 1)
+        pair.expect("est C(1,1,0,1)")
+        pair.test.mark_down()
+        dial_and_talk(pair, 2)
+        pair.expect("cl C(1,1,0,1)", "est C(1,1,0,1)")
+        pair.peer.mark_down()
+        pair.expect("cl C(1,1,0,1)", "est C(2,2,1,2) R(0,1)")
+        dial_and_talk(pair, 3)
+        pair.expect("cl C(1,1,0,1)", "est C(2,2,1,2) R(0,1)")
+
+
+@pytest.mark.contract("I35")
+def test_stateful_server(setting: Setting) -> None:
+    with Pair(Policy.stateful_server(), Policy.lossless_client(), setting) as pair:
+        be_dialled_and_talk(pair, 1)
+        pair.expect("est A(1,1,0,1)")
+        pair.peer.mark_down()
+        be_dialled_and_talk(pair, 2)
+        pair.expect("est A(1,1,0,2) R(0,1)", "rep A(1,1,0,0)")
+        pair.test.mark_down()
+        pair.expect("cl A(1,1,0,2) R(0,1)", "rep A(1,1,0,0)", "est A(1,1,1,1)")
+        be_dialled_and_talk(pair, 3)
+        pair.expect("cl A(1,1,0,2) R(0,1)", "rep A(1,1,0,0)", "est A(1,1,1,1)")
+
+
+PEERS = pytest.mark.parametrize(
+    ("policy", "remote_resets"),
+    [
+        pytest.param(Policy.lossless_peer_reuse(), 1, marks=pytest.mark.contract("I36", "I37"), id="reuse"),
+        # No reset check: that the other side has begun anew is not told.
+        pytest.param(Policy.lossless_peer(), 0, marks=pytest.mark.contract("I38", "I39"), id="plain"),
+    ],
+)
+
+
+@PEERS
+def test_peer_dialling(policy: Policy, remote_resets: int, setting: Setting) -> None:
+    with Pair(policy, policy, setting) as pair:
+        dial_and_talk(pair, 1)
+        pair.expect("est C(1,1,0,1)")
+        pair.test.mark_down()
+        dial_and_talk(pair, 2)
+        pair.expect("cl C(1,1,0,1)", "est C(1,1,0,1)")
+        pair.peer.mark_down()
+        pair.expect("cl C(1,1,0,1)", "standby C(1,1,0,1)")
+        pair.test.send_in_vain()
+        pair.expect("cl C(1,1,0,1)", "est C(2,2,1,2) R(0,1)")
+        pair.wait_accepted(pair.peer, 3)
+        pair.send_both()
+        pair.expect("cl C(1,1,0,1)", "est C(2,2,1,2) R(0,1)")
+
+
+@PEERS
+def test_peer_accepting(policy: Policy, remote_resets: int, setting: Setting) -> None:
+    with Pair(policy, policy, setting) as pair:
+        be_dialled_and_talk(pair, 1)
+        pair.expect("est A(1,1,0,1)")
+        pair.peer.mark_down()
+        be_dialled_and_talk(pair, 2)
+        pair.expect(f"est A(1,1,0,2) R(0,{remote_resets})", "rep A(1,1,0,0)")
+        pair.test.mark_down()
+        pair.expect(f"cl A(1,1,0,2) R(0,{remote_resets})", "rep A(1,1,0,0)")
+        pair.peer.send_in_vain()
+        pair.expect(f"cl A(1,1,0,2) R(0,{remote_resets})", "rep A(1,1,0,0)", "est A(1,1,1,1)")
+        pair.send_both()
+        pair.expect(f"cl A(1,1,0,2) R(0,{remote_resets})", "rep A(1,1,0,0)", "est A(1,1,1,1)")
