@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import threading
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
@@ -12,6 +13,7 @@ import pytest
 
 from ceph_msgr import Config, Connection, EntityType, Message, Messenger, Policy, Stack
 from ceph_msgr._core import live_objects
+from ceph_msgr.connection.async_connection import AsyncConnection
 from ceph_msgr.testing import Answer, Breakpoint, Interceptor, Outcome
 from tests.failover.notation import describe_all, matches
 
@@ -51,6 +53,8 @@ class Side(Interceptor):
         self.messenger.start()
         self.connection: Connection | None = None
         self.received: list[int] = []
+        #: The workers each connection was seen on.
+        self.workers: defaultdict[int, set[int]] = defaultdict(set)
         self.sent = 0
         #: The numbers of messages that must not arrive.
         self.lost: set[int] = set()
@@ -94,6 +98,10 @@ class Side(Interceptor):
         self._waiting = 0
 
     # ---- callbacks ----
+
+    def intercept(self, connection: AsyncConnection, breakpoint: Breakpoint) -> Answer:
+        self.workers[id(connection)].add(connection.worker.id)
+        return super().intercept(connection, breakpoint)
 
     def ms_dispatch(self, message: Message) -> bool:
         with self.changed:
