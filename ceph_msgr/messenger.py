@@ -14,7 +14,7 @@ import secrets
 import threading
 import warnings
 import weakref
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from types import TracebackType
 from typing import Self
@@ -28,7 +28,7 @@ from ceph_msgr.connection.connection import Connection
 from ceph_msgr.connection.gate import Interceptor
 from ceph_msgr.connection.loopback import LoopbackConnection
 from ceph_msgr.connection.table import ConnectionTable
-from ceph_msgr.dispatch.dispatcher import Dispatcher, DispatcherChain
+from ceph_msgr.dispatch.dispatcher import Dispatcher, DispatcherChain, MessageCallback
 from ceph_msgr.dispatch.local import LocalDelivery
 from ceph_msgr.dispatch.queue import DispatchQueue
 from ceph_msgr.errors import MessengerError
@@ -77,18 +77,21 @@ class Messenger:
             control=config.ms_max_control_bytes, front=config.ms_max_front_bytes, middle=config.ms_max_middle_bytes,
             data=config.ms_max_data_bytes,
         )
-        self.dispatchers = DispatcherChain(str(name), die_on_unhandled=config.ms_die_on_unhandled_msg)
+        self.dispatchers = DispatcherChain(
+            str(name), die_on_unhandled=config.ms_die_on_unhandled_msg, die_on_bad=config.ms_die_on_bad_msg, on_fatal=self.fatal
+        )
         self.dispatch_queue = DispatchQueue(
             self.dispatchers, pq_max_tokens_per_priority=config.ms_pq_max_tokens_per_priority,
             pq_min_cost=config.ms_pq_min_cost, start_thread=stack.thread_starter,
         )
-        self.dispatch_table = _core.DispatchTable(
-            registered, self.dispatchers.resolve, self.dispatch_queue.enqueue, self.dispatchers.callback_failed
-        )
+        self.dispatch_table = self.make_dispatch_table(self.dispatchers.resolve, self.dispatch_queue.enqueue)
         self.dispatchers.on_change = self.dispatch_table.clear
         self.dispatch_throttle = _core.Throttle(f"msgr_dispatch_throttler-{name}", config.ms_dispatch_throttle_bytes)
         #: For tests (``ceph_msgr.testing``): asked at the breakpoints of all connections made from now on.
         self.interceptor: Interceptor | None = None
+        #: For tests: called, on any thread, with what an ``ms_die_on_*`` option makes fatal. It may abort the process; what it
+        #: raises is logged.
+        self.on_fatal: Callable[[Exception], object] | None = None
 
         self._lock = threading.Lock()
         self._nonce = nonce
@@ -366,6 +369,18 @@ class Messenger:
         return [*self.stack.perf_counters(), self.dispatchers.perf, self.dispatch_queue.perf, throttle]
 
     # ---- for connections ----
+
+    def fatal(self, error: Exception) -> None:
+        """What an ``ms_die_on_*`` option makes a failure of the program. Any thread."""
+        _log.critical("%s: %s", self.name, error)
+        if self.on_fatal:
+            self.on_fatal(error)
+
+    def make_dispatch_table(
+        self, resolve: Callable[[int], tuple[Sequence[MessageCallback], MessageCallback | None]], enqueue: MessageCallback
+    ) -> _core.DispatchTable:
+        """One in which messages are decoded as in ours; see ``_core.DispatchTable``."""
+        return _core.DispatchTable(registered, resolve, enqueue, self.dispatchers.callback_failed)
 
     def connect_socket(self, worker: Worker, addr: EntityAddr) -> ConnectedSocket:
         """A dial under way. ``OSError`` if it fails at once."""

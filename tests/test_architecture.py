@@ -274,6 +274,7 @@ HEADERS = {
         "driver_linux.c epoll.c sock.c"
     ),
     "arm_acle.h nmmintrin.h wmmintrin.h sys/auxv.h": "crc32c.c",
+    "openssl/err.h": "aes_cbc.c",
     "openssl/evp.h": "aes_cbc.c aes_gcm.c",
 }
 

@@ -264,6 +264,8 @@ class StreamOwner(Protocol):
     def _on_fault(self, error: Exception, tag: int, data: bytes) -> None:
         """The stream's last word. ``data``: of a banner that was refused, what came."""
     def _on_intercepted(self, tag: int, sent: bool) -> None: ...
+    def _on_odd_sequence(self, got: int, expected: int) -> None:
+        """A message with a repeated number was dropped, or one that skips numbers accepted."""
 
 class SessionOwner(Protocol):
     def _on_send_queued(self) -> None: ...

@@ -328,6 +328,7 @@ cdef extern from "cmsgr/cmsgr.h" nogil:
         CMSGR_ITEM_INTERCEPTED
         CMSGR_ITEM_SEND_QUEUED
         CMSGR_ITEM_DRAINED
+        CMSGR_ITEM_SEQUENCE
 
     ctypedef struct cmsgr_item:
         int kind

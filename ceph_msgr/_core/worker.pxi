@@ -116,6 +116,8 @@ cdef class WorkerCore:
                 owner._on_send_queued()
             elif kind == CMSGR_ITEM_DRAINED:
                 owner._on_drained()
+            elif kind == CMSGR_ITEM_SEQUENCE:
+                owner._on_odd_sequence(item.got, item.expected)
         except BaseException as exc:
             report(exc, f"the event handler of a {type(owner).__name__}")
 

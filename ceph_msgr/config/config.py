@@ -54,9 +54,11 @@ class Config:
 
     # ---- threads and network stack ----
 
-    ms_type = text(_STACK, "Implementation of the messenger; there is only this one.", _STACK)
-    ms_public_type = text("", "Implementation for the public network; empty means as ms_type.", "", _STACK)
-    ms_cluster_type = text("", "Implementation for the cluster network; empty means as ms_type.", "", _STACK)
+    ms_type = text(
+        _STACK, "Implementation of the messenger. Accepted, no effect: there is only this one, any other is refused.", _STACK
+    )
+    ms_public_type = text("", "The same for the public network. Accepted, no effect: a messenger knows no networks.", "", _STACK)
+    ms_cluster_type = text("", "The same for the cluster network. Accepted, no effect, as for the public one.", "", _STACK)
     ms_async_poll_us = microseconds(
         -1,
         "How long a worker looks for events before it sleeps: 0 never, -1 as it pays (at most 50 us, and only while that has been "
@@ -70,8 +72,14 @@ class Config:
         minimum=1,
         maximum=24,
     )
-    ms_async_reap_threshold = count(5, "Closed connections that are collected before they are released together.")
-    ms_time_events_min_wait_interval = microseconds(1000, "Shortest sleep of a worker while a timer is pending.")
+    ms_async_reap_threshold = count(
+        5, "Closed connections collected before they are released. Accepted, no effect: each is released at once."
+    )
+    ms_time_events_min_wait_interval = microseconds(
+        1000,
+        "Shortest sleep of a worker while a timer is pending. Accepted, no effect: sleeps are counted in nanoseconds, or rounded "
+        "up to milliseconds, so that no timer makes a worker spin.",
+    )
 
     # ---- TCP ----
 
@@ -101,11 +109,15 @@ class Config:
     ms_learn_addr_from_peer = flag(
         True, "Learn the own ip from what the first peer sees; otherwise from the local end of the socket."
     )
-    ms_bind_ipv4 = flag(True, "Bind IPv4 addresses.")
-    ms_bind_ipv6 = flag(False, "Bind IPv6 addresses; an address without an ip becomes IPv6.")
-    ms_bind_prefer_ipv4 = flag(False, "Where both families are bound, put IPv4 first.")
+    ms_bind_ipv4 = flag(
+        True, "Bind IPv4 addresses. Accepted, no effect: bound is what bind() is told, for the program picks addresses."
+    )
+    ms_bind_ipv6 = flag(False, "An address to be bound that has no ip becomes the wildcard of IPv6, not of IPv4.")
+    ms_bind_prefer_ipv4 = flag(
+        False, "Where both families are bound, put IPv4 first. Accepted, no effect: a vector keeps the order bind() is told."
+    )
     ms_bind_msgr1 = flag(True, "Bind the first messenger protocol too. Accepted, no effect: only msgr2 is spoken.")
-    ms_bind_msgr2 = flag(True, "Bind msgr2.")
+    ms_bind_msgr2 = flag(True, "Bind msgr2. Accepted, no effect: every address is bound for msgr2.")
     ms_bind_port_min = count(6800, "First port tried when none is given; with 0 for this and the last, the kernel picks one.", maximum=65535)
     ms_bind_port_max = count(7568, "Last port tried when none is given.", maximum=65535)
     ms_bind_retry_count = count(3, "How often binding is tried again after it failed.")
@@ -130,8 +142,12 @@ class Config:
         ("snappy",), "Compression algorithms, most preferred first; none disables.", "snappy", "zlib", "zstd", "lz4"
     )
     ms_compress_secure = flag(False, "Compress on encrypted connections too.")
-    ms_crc_header = flag(True, "Compute and check the checksums of frame headers. msgr2 always does.")
-    ms_crc_data = flag(True, "Compute and check the checksum of the data segment.")
+    ms_crc_header = flag(True, "Compute and check the checksums of frame headers. Accepted, no effect: msgr2 always does.")
+    ms_crc_data = flag(
+        True,
+        "Compute and check the checksum of the data segment. Accepted, no effect: it is always done, for a peer that checks "
+        "would refuse a frame without.",
+    )
 
     # ---- reconnecting and time-outs ----
 
@@ -175,26 +191,30 @@ class Config:
 
     # ---- strictness and fault injection, for tests ----
 
-    ms_die_on_bad_msg = flag(False, "Treat a message that cannot be decoded as a failure of the program.")
-    ms_die_on_unhandled_msg = flag(False, "Treat a message no dispatcher takes as a failure of the program.")
-    ms_die_on_old_message = flag(False, "Treat a repeated sequence number as a failure of the program.")
-    ms_die_on_skipped_message = flag(False, "Treat a skipped sequence number as a failure of the program.")
-    ms_die_on_bug = flag(False, "Treat an impossible state as a failure of the program.")
+    # What these call fatal is a log line of level critical, and is handed to Messenger.on_fatal, which may abort.
+    ms_die_on_bad_msg = flag(False, "A message that cannot be decoded (DecodeError) is fatal, instead of dropped.")
+    ms_die_on_unhandled_msg = flag(False, "A message no dispatcher takes is fatal.")
+    ms_die_on_old_message = flag(False, "A repeated sequence number is fatal, instead of dropped and counted.")
+    ms_die_on_skipped_message = flag(False, "A skipped sequence number is fatal, instead of counted.")
+    ms_die_on_bug = flag(False, "An event that a connection cannot handle is fatal, instead of the end of that connection.")
     ms_dump_on_send = flag(False, "Log every message sent in hexadecimal. Accepted, no effect yet.")
     ms_dump_corrupt_message_level = count(
         1, "Log level of the dump of a corrupt message. Accepted, no effect yet.", maximum=30
     )
     ms_inject_socket_failures = count(0, "Shut the socket down at one of this many reads and writes; 0 never does.")
-    ms_inject_internal_delays = seconds(0, "Sleep for so long where races matter.")
-    ms_inject_delay_type = words((), "Delay messages from peers of these types.", *_ENTITIES)
+    ms_inject_internal_delays = seconds(
+        0, "Accepting, looking a session up, taking over and faulting come so much later; the worker goes on meanwhile."
+    )
+    ms_inject_delay_type = words((), "Delay received messages from peers of these types, before they are dispatched.", *_ENTITIES)
     ms_inject_delay_probability = number(0, "Share of these messages that is delayed.", maximum=1)
     ms_inject_delay_max = seconds(1, "Longest such delay; each is random up to it. The order of messages is kept.")
     ms_inject_network_congestion = count(0, "Only one of this many attempts to send really writes; 0 lets all write.")
-    ms_blackhole_osd = flag(False, "Drop all traffic with OSDs.")
-    ms_blackhole_mon = flag(False, "Drop all traffic with monitors.")
-    ms_blackhole_mds = flag(False, "Drop all traffic with MDSs.")
-    ms_blackhole_mgr = flag(False, "Drop all traffic with managers.")
-    ms_blackhole_client = flag(False, "Drop all traffic with clients.")
+    # These and the delays concern connections made while one of them is set; there they may be changed at any time.
+    ms_blackhole_osd = flag(False, "Drop all messages to and from OSDs; connections stay up.")
+    ms_blackhole_mon = flag(False, "Drop all messages to and from monitors.")
+    ms_blackhole_mds = flag(False, "Drop all messages to and from MDSs.")
+    ms_blackhole_mgr = flag(False, "Drop all messages to and from managers.")
+    ms_blackhole_client = flag(False, "Drop all messages to and from clients.")
 
 
 _OPTIONS: dict[str, Option[Any]] = {name: value for name, value in vars(Config).items() if isinstance(value, Option)}

@@ -21,6 +21,7 @@ from ceph_msgr.auth.base import ConMode
 from ceph_msgr.connection.connection import Connection
 from ceph_msgr.connection.drain import DrainWaiters
 from ceph_msgr.connection.gate import DATA_MASK, Breakpoint, Gate, breakpoints_before, breakpoints_of
+from ceph_msgr.connection.injection import Injection
 from ceph_msgr.connection.liveness import Liveness
 from ceph_msgr.connection.out_queue import OutQueue
 from ceph_msgr.errors import ConnectionFault, RemoteProtocolError
@@ -42,6 +43,9 @@ if TYPE_CHECKING:
 
 __all__ = ["AsyncConnection"]
 
+#: The frames for which a session is looked up.
+_LOOK_UP_TAGS = frozenset({Tag.CLIENT_IDENT, Tag.SESSION_RECONNECT})
+
 
 class AsyncConnection(Connection):
     """A connection over sockets. Made by ``dialling`` or ``accepted``."""
@@ -54,11 +58,15 @@ class AsyncConnection(Connection):
         self._peer_addrs = peer_addrs
         self._is_anon = False
         self._is_marked_down = False
+        #: What the options of fault injection do to its messages.
+        self._injection = Injection(self, self._config) if Injection.is_wanted(self._config) else None
         self._session = _core.Session(
-            worker.core, self, messenger.dispatch_table, max_queued_bytes=self._config.ms_send_queue_max_bytes
+            worker.core, self, self._injection.table if self._injection else messenger.dispatch_table,
+            max_queued_bytes=self._config.ms_send_queue_max_bytes,
         )
         # The hot path: users call the core, with no frame of ours in between.
-        self.send_message = self._session.send  # type: ignore[method-assign]
+        send: Any = self._session.send
+        self.send_message = partial(self._injection.send_message, send) if self._injection else send  # type: ignore[method-assign]
         self.out_q = OutQueue(self._session)
         self._drain = DrainWaiters(lambda: self.out_q.len_bytes, self._session.notify_drained)
         self._stream: _core.Stream | None = None
@@ -213,7 +221,10 @@ class AsyncConnection(Connection):
             return
         self._handle(ev.SocketConnected(_core.tcp_local_addr(stream.fd)))
         if self._stream is stream:
-            stream.continue_()
+            if self.gate:
+                self.gate.before((), stream.continue_)
+            else:
+                stream.continue_()
 
     @property
     def _awaits_banner(self) -> bool:
@@ -221,17 +232,22 @@ class AsyncConnection(Connection):
 
     def _on_frame(self, tag: int, payload: bytes, wire: bytes) -> None:
         if self._awaits_banner:
-            self._receive(ev.BannerReceived(wire))
+            self._receive(ev.BannerReceived(wire), is_racy=self._protocol.is_accepting)
         else:
-            self._receive(ev.FrameReceived(tag, payload, wire, self._session.in_seq))
+            self._receive(ev.FrameReceived(tag, payload, wire, self._session.in_seq), is_racy=tag in _LOOK_UP_TAGS)
 
-    def _receive(self, event: ev.BannerReceived | ev.FrameReceived) -> None:
-        if self.gate:
+    def _receive(self, event: ev.BannerReceived | ev.FrameReceived, *, is_racy: bool = False) -> None:
+        if is_racy and self._config.ms_inject_internal_delays:
+            self._later_on(self._stream, partial(self._receive, event))
+        elif self.gate:
             self.gate.before(breakpoints_of(event), partial(self._handle, event))
         else:
             self._handle(event)
 
     def _on_fault(self, error: Exception, tag: int, data: bytes) -> None:
+        self._later_on(self._stream, partial(self._fault, error, tag, data))
+
+    def _fault(self, error: Exception, tag: int, data: bytes) -> None:
         if isinstance(error, RemoteProtocolError):
             if self._awaits_banner and not data.startswith(BANNER_PREFIX):
                 self._handle(ev.BannerReceived(data))  # the protocol says what kind of peer begins like this
@@ -243,6 +259,13 @@ class AsyncConnection(Connection):
     def _on_intercepted(self, tag: int, sent: bool) -> None:
         if self.gate and self._stream:
             self.gate.before([Breakpoint(Tag(tag), sent)], self._stream.continue_sent if sent else self._stream.continue_)
+
+    def _on_odd_sequence(self, got: int, expected: int) -> None:
+        is_old = got < expected
+        error = RemoteProtocolError(f"message {got} {'comes again' if is_old else 'skips numbers'}, expected was {expected}")
+        self.log.info("%s", error)
+        if self._config.ms_die_on_old_message if is_old else self._config.ms_die_on_skipped_message:
+            self.messenger.fatal(error)
 
     def _on_send_queued(self) -> None:
         self._handle(ev.SendQueued())
@@ -290,11 +313,13 @@ class AsyncConnection(Connection):
             if self._protocol.faults != faults:
                 self._count_fault(state)
             self._run(iter(actions))
-        except Exception:
+        except Exception as error:
             # A defect of ours, or no memory. It costs this connection and nothing else.
             self.log.exception("cannot handle %s", event)
             if not isinstance(event, ev.MarkedDown):
                 self._handle(ev.MarkedDown(notify=True))
+            if self._config.ms_die_on_bug:
+                self.messenger.fatal(error)
 
     def _run(self, actions: Iterator[act.Action]) -> None:
         self._lists += 1
@@ -356,7 +381,7 @@ class AsyncConnection(Connection):
             case act.ResetQueues(drop):
                 self._session.reset(drop_queue=drop)
                 if drop:
-                    self.messenger.dispatch_queue.discard(self)
+                    self._discard_received()
             case act.WatchQueue():
                 self._session.notify_send(True)
             case act.Closed(reason):
@@ -366,7 +391,7 @@ class AsyncConnection(Connection):
             case act.NudgeExisting(existing):
                 existing.send_keepalive()  # type: ignore[attr-defined]
             case act.TakeOver(existing, handoff):
-                existing._post_take_over(self, handoff)  # type: ignore[attr-defined]
+                self._later(partial(existing._post_take_over, self, handoff))  # type: ignore[attr-defined]
             case act.AdoptStream(handoff):
                 self._move_to(handoff)
             case act.RefuseTakeOver(verdict):
@@ -464,12 +489,17 @@ class AsyncConnection(Connection):
         self._disarm_all()
         self._session.mute()
         self._session.close()
-        self.messenger.dispatch_queue.discard(self)
+        self._discard_received()
         self._drain.close()
         self._end_handshake()
         self.messenger.forget(self)
         self.worker.perf.dec("msgr_active_connections")
         self.worker.release()
+
+    def _discard_received(self) -> None:
+        self.messenger.dispatch_queue.discard(self)
+        if self._injection:
+            self._injection.discard()
 
     def _end_handshake(self) -> None:
         tell, self._on_handshake_end = self._on_handshake_end, None
@@ -501,6 +531,17 @@ class AsyncConnection(Connection):
         for timer in list(self._timers):
             self._disarm(timer)
 
+    def _later(self, step: Callable[[], object]) -> None:
+        """A step before which others may come: at once, or ``ms_inject_internal_delays`` later."""
+        if delay_s := self._config.ms_inject_internal_delays:
+            self.worker.center.create_time_event(round(delay_s * 1e9), step)
+        else:
+            step()
+
+    def _later_on(self, stream: _core.Stream | None, step: Callable[[], object]) -> None:
+        """The same; void if the socket has been lost or replaced meanwhile."""
+        self._later(lambda: step() if self._stream is stream else None)
+
     def session_info(self) -> dict[str, int]:
         """The numbers of the present session, such as ``in_seq`` and ``last_read_ns``. Any thread."""
         return self._session.info()
@@ -528,17 +569,21 @@ class AsyncConnection(Connection):
             raise AssertionError("AdoptStream without a newcomer")
         in_seq = self._session.in_seq
         self._disarm_all()  # one may be left of a list that became void, and its number means something else there
+        if self._injection:
+            self._injection.pause()
         old, self.worker = self.worker, newcomer.worker
         self._session.move(newcomer.worker.core)
         old.perf.dec("msgr_active_connections")
         self.worker.perf.inc("msgr_active_connections")
         old.release()
         self.worker.get()
-        self.worker.submit_to(partial(self._adopt, newcomer, handoff, in_seq), nowait=True)
+        self.worker.submit_to(partial(self._later, partial(self._adopt, newcomer, handoff, in_seq)), nowait=True)
 
     def _adopt(self, newcomer: AsyncConnection, handoff: ev.Handoff, in_seq: int) -> None:
         """Second hop, on the newcomer's worker."""
         self._newcomer = None
+        if self._injection:
+            self._injection.resume()
         stream = newcomer._stream
         if stream is None:
             self._handle(ev.SocketLost(ConnectionFault("the newer socket was lost before it could be taken over", "lost")))

@@ -14,7 +14,6 @@ from enum import Enum
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
-from ceph_msgr import _core
 from ceph_msgr.errors import ConnectionFault
 from ceph_msgr.protocol import actions as act
 from ceph_msgr.protocol import events as ev
@@ -70,7 +69,7 @@ class Answer(Enum):
     #: It waits until ``Gate.release``, and with it what else this connection would do on this socket. The session itself is
     #: alive: it can be taken over, or marked down.
     BLOCK = "block"
-    #: As ``BLOCK``, and for the peer the socket is gone, which we do not notice.
+    #: As ``BLOCK``, and for the peer the socket is gone, which we do not notice; on an accepted socket from ``BANNER_READ`` on.
     STALL = "stall"
 
 
@@ -144,6 +143,7 @@ class Gate:
         self._try(step)
         while self._waiting and not self._blocked:
             self._try(self._waiting.popleft())
+        self.settled()
 
 
 def breakpoints_before(action: act.Action, *, is_accepting: bool) -> tuple[Breakpoint, ...]:

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ceph_msgr.errors import MessengerError
+from ceph_msgr.errors import DecodeError, MessengerError
 from ceph_msgr.log import get_logger
 from ceph_msgr.metrics import Kind, Metric, PerfCounters
 
@@ -127,8 +127,9 @@ class DispatcherChain:
 
     Adding is legal from any thread at any time; calls that are under way keep the chain they began with.
     ``on_change`` is called after each addition: what ``resolve()`` answered before is then out of date.
-    ``on_error(subject, exception)`` is called after the exception of a callback was logged and counted, and, with
-    ``die_on_unhandled``, for a message that nobody handled. The subject is the message or connection, or None.
+    ``on_error(subject, exception)`` is called after the exception of a callback was logged and counted; the subject is
+    the message or connection, or None. ``on_fatal(exception)`` is told of messages that nobody handled, with
+    ``die_on_unhandled``, and of those that cannot be decoded, with ``die_on_bad``.
     """
 
     def __init__(
@@ -136,11 +137,15 @@ class DispatcherChain:
         name: str = "",
         *,
         die_on_unhandled: bool = False,
+        die_on_bad: bool = False,
         on_error: Callable[[object, BaseException], object] | None = None,
+        on_fatal: Callable[[Exception], object] | None = None,
     ) -> None:
         self.name = name
         self.die_on_unhandled = die_on_unhandled
+        self.die_on_bad = die_on_bad
         self.on_error = on_error
+        self.on_fatal = on_fatal
         self.on_change: Callable[[], object] | None = None
         self.perf = PerfCounters(
             f"AsyncMessenger::Dispatch-{name}",
@@ -199,8 +204,8 @@ class DispatcherChain:
         self.perf.inc("msgr_unhandled_messages")
         text = f"no dispatcher handled message type {message.type} from {message.src}, priority {message.priority}"
         _log.warning("%s", text)
-        if self.die_on_unhandled and self.on_error:
-            self.on_error(message, MessengerError(f"{text} (ms_die_on_unhandled_msg)"))
+        if self.die_on_unhandled and self.on_fatal:
+            self.on_fatal(MessengerError(f"{text} (ms_die_on_unhandled_msg)"))
 
     # ---- connections ----
 
@@ -261,3 +266,5 @@ class DispatcherChain:
         _log.error("exception out of a dispatcher callback for %s", subject, exc_info=error)
         if self.on_error:
             self.on_error(subject, error)
+        if self.die_on_bad and self.on_fatal and isinstance(error, DecodeError):
+            self.on_fatal(error)

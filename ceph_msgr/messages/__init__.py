@@ -7,6 +7,7 @@ from ceph_msgr.messages.base import Message
 from ceph_msgr.messages.mon import MMonGetMap, MMonMap
 from ceph_msgr.messages.mon_command import MMonCommand, MMonCommandAck
 from ceph_msgr.messages.mon_subscribe import MConfig, MMonSubscribe, Subscription
+from ceph_msgr.messages.object_hash import object_hash, placement_group
 from ceph_msgr.messages.osd_op import MOSDOp, MOSDOpReply, OSDOp
 from ceph_msgr.messages.ping import MPing
 from ceph_msgr.messages.registry import class_for, register, registered
@@ -27,6 +28,8 @@ __all__ = [
     "OSDOp",
     "Subscription",
     "class_for",
+    "object_hash",
+    "placement_group",
     "register",
     "registered",
 ]

@@ -60,7 +60,8 @@ class Interceptor(Dispatcher):
     def release(self) -> None:
         """Let everything go on that is blocked now."""
         for record in self.records:
-            record.connection.gate.release()
+            if gate := record.connection.gate:
+                gate.release()
 
     def forget(self) -> None:
         """Start anew: no records, which keep their connections alive, no answers, nothing seen."""

@@ -66,7 +66,8 @@ class Record:
     @property
     def blocked_at(self) -> Breakpoint | None:
         """Where it is blocked, if it is."""
-        return self.connection.gate.blocked_at  # type: ignore[no-any-return]
+        gate = self.connection.gate
+        return gate.blocked_at if gate else None
 
     @property
     def outcome(self) -> Outcome:

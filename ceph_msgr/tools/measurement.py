@@ -80,9 +80,11 @@ class Measurement:
         self.cpu_ns = time.process_time_ns() - cpu_ns
 
     def _hear(self, deadline_ns: int) -> None:
-        """Take one piece of news, or wait for it until the deadline."""
+        """Take one piece of news, or wait for it until the deadline, or for a tick: a signal that comes just before the wait
+        begins does not end it."""
+        wait_ns = min(max(deadline_ns - time.monotonic_ns(), 0), _TICK_NS)
         try:
-            news = self._mailbox.get(timeout=max(deadline_ns - time.monotonic_ns(), 0) / _SECOND_NS)
+            news = self._mailbox.get(timeout=wait_ns / _SECOND_NS)
         except Empty:
             return
         match news:

@@ -21,7 +21,7 @@ from ceph_msgr.tools.metrics_server import serve_metrics
 from ceph_msgr.tools.security import SERVER, load_keyring, make_auth
 from ceph_msgr.tools.server_options import PROGRAM, server_options
 from ceph_msgr.tools.server_process import announcement
-from ceph_msgr.tools.signals import catch_signals
+from ceph_msgr.tools.signals import catch_signals, wait_for
 
 __all__ = ["main"]
 
@@ -85,7 +85,7 @@ def _run(argv: Sequence[str]) -> int:
             _say(f"metrics on http://127.0.0.1:{cleanup.enter_context(metrics)}/metrics")
         if options.until_eof:
             threading.Thread(target=_await_eof, args=[stop.put], name="stdin", daemon=True).start()
-        stop.get()
+        wait_for(stop)
         _say(_summary(snapshot(messenger.perf_counters()), time.process_time_ns() - cpu_ns))
     return EXIT_OK
 

@@ -5,9 +5,26 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from queue import Empty, SimpleQueue
 from types import FrameType
+from typing import TypeVar
 
-__all__ = ["catch_signals"]
+__all__ = ["catch_signals", "wait_for"]
+
+#: A signal that comes just before a wait begins does not end it: no wait is longer than this.
+_TICK_S = 0.2
+
+
+T = TypeVar("T")
+
+
+def wait_for(mailbox: SimpleQueue[T]) -> T:
+    """The next piece of news, however long that takes."""
+    while True:
+        try:
+            return mailbox.get(timeout=_TICK_S)
+        except Empty:
+            continue
 
 
 @contextmanager

@@ -187,6 +187,17 @@ static void message_drop(cmsgr_stream *stream)
     stream->msg = NULL;
 }
 
+/* Of several in one round only the first is told; all are counted. */
+static void surface_sequence(cmsgr_stream *stream, uint64_t got, uint64_t expected)
+{
+    if (stream->sequence_listed)
+        return;
+    stream->sequence_listed = 1;
+    stream->sequence_item = (cmsgr_item){
+        .kind = CMSGR_ITEM_SEQUENCE, .stream = stream, .session = stream->session, .got = got, .expected = expected};
+    cmsgr__worker_add_item(stream->worker, &stream->sequence_item);
+}
+
 static void on_message(cmsgr_stream *stream)
 {
     const cmsgr_preamble *preamble = cmsgr_parser_preamble(&stream->parser);
@@ -198,11 +209,14 @@ static void on_message(cmsgr_stream *stream)
     seq = msg->pub.header.seq;
     if (seq <= session->in_seq) {
         stream->worker->stats.duplicates_dropped++;
+        surface_sequence(stream, seq, session->in_seq + 1);
         message_drop(stream);
         return;
     }
-    if (seq > session->in_seq + 1)
+    if (seq > session->in_seq + 1) {
         stream->worker->stats.sequence_gaps++;
+        surface_sequence(stream, seq, session->in_seq + 1);
+    }
     if (session->lossless) {
         if (cmsgr__session_acked(session, msg->pub.header.ack_seq) < 0) {
             cmsgr__stream_fault(stream, CMSGR_E_ACK_BEYOND_SENT, msg->pub.header.ack_seq, session->out_seq);

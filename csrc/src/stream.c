@@ -207,6 +207,7 @@ void cmsgr_stream_close(cmsgr_stream *stream)
     cmsgr__worker_remove_item(worker, &stream->item);
     cmsgr__worker_remove_item(worker, &stream->sent_item);
     cmsgr__worker_remove_item(worker, &stream->fault_item);
+    cmsgr__worker_remove_item(worker, &stream->sequence_item);
     cmsgr__stream_end_receive(stream);
     cmsgr__stream_end_transmit(stream);
     throttles_take(stream, &(cmsgr_stream_config){0});

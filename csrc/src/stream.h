@@ -70,7 +70,8 @@ struct cmsgr_stream {
     uint32_t pass_sent;    /* answered: the next of each is let through */
 
     cmsgr__link dirty_link, hot_link, grave_link;
-    cmsgr_item item, sent_item, fault_item; /* at most one of each can be listed */
+    cmsgr_item item, sent_item, fault_item, sequence_item; /* at most one of each can be listed */
+    int sequence_listed;
 };
 
 /* Something to send: flush me in this turn. */

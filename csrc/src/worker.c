@@ -125,8 +125,11 @@ cmsgr_item *cmsgr_worker_take_item(cmsgr_worker *worker)
     worker->items = item->next;
     if (!worker->items)
         worker->items_end = &worker->items;
-    if (item->stream) /* the stream holds the session */
+    if (item->stream) { /* the stream holds the session */
+        if (item->kind == CMSGR_ITEM_SEQUENCE)
+            item->stream->sequence_listed = 0;
         return item;
+    }
     worker->taken = item->session;
     if (item->kind == CMSGR_ITEM_SEND_QUEUED)
         item->session->send_queued_listed = 0;

@@ -33,15 +33,13 @@ def matches(record: Record, expected: str) -> bool:
     if not form:
         raise ValueError(f"not in the short form: {expected}")
     given = {group: counts.split(",") for group, counts in _GROUP.findall(form[2])}
-    if OUTCOMES[form[1]] is not record.outcome:
-        return False
+    is_so = OUTCOMES[form[1]] is record.outcome
     for group, (name, length) in GROUPS.items():
         counts = given.get(group, ["0"] * length)
         if len(counts) != length:
             raise ValueError(f"{group} has {length} counts: {expected}")
-        if not all(map(_count_matches, astuple(getattr(record, name)), counts)):
-            return False
-    return True
+        is_so &= all(map(_count_matches, astuple(getattr(record, name)), counts))
+    return is_so
 
 
 def _count_matches(count: int, expected: str) -> bool:

@@ -197,8 +197,12 @@ class Pair:
         if not self.test.wait_until(condition, TIMEOUT_S):
             pytest.fail(f"waited {TIMEOUT_S} s for {what}\n{self.describe()}")
 
-    def wait_blocked(self) -> None:
-        self.wait(lambda: any(record.blocked_at for record in self.test.records), "a connection of test to be blocked")
+    def wait_blocked(self, place: Breakpoint | None = None) -> None:
+        """Some connection of test: there, or anywhere."""
+        self.wait(
+            lambda: any(r.blocked_at and place in (None, r.blocked_at) for r in self.test.records),
+            f"a connection of test to be blocked{f' at {place}' if place else ''}",
+        )
 
     def wait_connected(self) -> None:
         """Both sides know of the session, and can send."""

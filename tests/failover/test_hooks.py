@@ -40,8 +40,8 @@ def test_a_blocked_data_frame_goes_on_when_released(place: Breakpoint, is_sent: 
         pair.wait_connected()
         (pair.test if is_sent else pair.peer).send()
         pair.wait_blocked()
-        assert (pair.peer.received == [0]) == (place == R(Tag.ACK))
-        assert (pair.test.received == [0]) == (place == W(Tag.ACK)) or place == W(Tag.ACK)
+        if place.what is Tag.MESSAGE:
+            assert not pair.test.received and not pair.peer.received
         pair.release()
         pair.expect("est C(1,1,0,1)")
 
@@ -51,7 +51,7 @@ def test_what_is_blocked_can_be_blocked_again_at_once() -> None:
         pair.block(Breakpoint(Moment.BANNER_READ), Breakpoint(Moment.BANNER_PAYLOAD_READ))
         pair.connect()
         for moment in (Moment.BANNER_READ, Moment.BANNER_PAYLOAD_READ):
-            pair.wait(lambda: pair.test.records[0].blocked_at == Breakpoint(moment), str(moment))  # noqa: B023
+            pair.wait_blocked(Breakpoint(moment))
             pair.release()
         pair.expect("est C(1,1,0,1)")
 
@@ -127,7 +127,7 @@ def test_without_an_interceptor_there_is_no_gate() -> None:
         pair.connect()
         pair.test.send()
         pair.wait(lambda: pair.peer.received == [0], "the message")
-        assert not pair.test.records
+        assert not any(record.path for record in pair.test.records)
         assert pair.test.connection and not pair.test.connection.gate  # type: ignore[attr-defined]
 
 
@@ -150,7 +150,7 @@ def test_the_short_form() -> None:
     assert not matches(record, "underway C(2,0,0,0) A(0,0,0,2)")
     assert not matches(record, "est C(1,0,0,0) A(0,0,0,2)")
     for wrong in ("est C(1)", "est C(1,1,1,1) X(1)", "est C(1,1,1,1)A(1,1,1,1)"):
-        with pytest.raises(ValueError, match="C|form"):
+        with pytest.raises(ValueError, match=r"C has|the short form"):
             matches(record, wrong)
 
 

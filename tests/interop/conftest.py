@@ -9,14 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.interop.lab import CephClient, MonLab, missing_programs
+from tests.interop import osd_lab
+from tests.interop.lab import Auth, CephClient, MonLab, missing_programs
+from tests.interop.osd_lab import OsdLab
 
 REQUIRE_VARIABLE = "CEPH_MSGR_REQUIRE_CEPH"
 
 
-def _require_ceph() -> None:
-    if missing := missing_programs():
-        pytest.skip(f"not installed: {', '.join(missing)} (Debian: ceph-mon, ceph-common)")
+def _require_ceph(*more_programs: str) -> None:
+    if missing := missing_programs(*more_programs):
+        pytest.skip(f"not installed: {', '.join(missing)} (Debian: ceph-mon, ceph-osd, ceph-common)")
 
 
 @pytest.fixture(scope="session")
@@ -33,6 +35,24 @@ def mon_cephx(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MonLab]:
     _require_ceph()
     with MonLab(tmp_path_factory.mktemp("mon-cephx"), auth="cephx") as lab:
         yield lab
+
+
+def _osd(tmp_path_factory: pytest.TempPathFactory, auth: Auth) -> Iterator[OsdLab]:
+    _require_ceph(*osd_lab.PROGRAMS)
+    with OsdLab(tmp_path_factory.mktemp(f"osd-{auth}"), auth=auth) as lab:
+        yield lab
+
+
+@pytest.fixture(scope="session")
+def osd_none(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OsdLab]:
+    """A monitor and an OSD with auth none, shared by all tests of the run."""
+    yield from _osd(tmp_path_factory, "none")
+
+
+@pytest.fixture(scope="session")
+def osd_cephx(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OsdLab]:
+    """A monitor and an OSD with auth cephx, shared by all tests of the run."""
+    yield from _osd(tmp_path_factory, "cephx")
 
 
 @pytest.fixture(params=["none", "cephx"])
@@ -77,6 +97,6 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
         report.longrepr = f"skipped although {REQUIRE_VARIABLE} is set: {reason}"
     if report.failed:
         for name, value in getattr(item, "funcargs", {}).items():
-            if isinstance(value, MonLab):
-                report.sections.append((f"{name}: log of mon.{value.name}", value.log_tail()))
+            if isinstance(value, MonLab | OsdLab):
+                report.sections.append((f"{name}: logs of Ceph", value.log_tail()))
     return report

@@ -31,9 +31,9 @@ class LabError(Exception):
     """A Ceph program did not do what the lab needs; the text carries its output."""
 
 
-def missing_programs() -> list[str]:
-    """The programs of the lab that this machine lacks."""
-    return [program for program in PROGRAMS if shutil.which(program) is None]
+def missing_programs(*more: str) -> list[str]:
+    """The programs of the lab, and these, that this machine lacks."""
+    return [program for program in (*PROGRAMS, *more) if shutil.which(program) is None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,15 +64,18 @@ class Result:
         )
 
 
+def _environment() -> dict[str, str]:
+    # CEPH_ARGS and CEPH_CONF would lead a program to some cluster of the user's.
+    return {name: value for name, value in os.environ.items() if not name.startswith("CEPH_")}
+
+
 def run(*command: str | Path, timeout_s: float = 20.0) -> Result:
     """Runs a program to its end, or to its time-out, and never raises for what the program does."""
     words = tuple(str(word) for word in command)
-    # CEPH_ARGS and CEPH_CONF would lead a program to some cluster of the user's.
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("CEPH_")}
     started = time.monotonic()
     try:
         done = subprocess.run(
-            words, env=environment, stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout_s, check=False
+            words, env=_environment(), stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout_s, check=False
         )
         status, stdout, stderr = done.returncode, done.stdout, done.stderr
     except subprocess.TimeoutExpired as expired:
@@ -133,31 +136,87 @@ class CephClient:
         return self.ceph("fsid", connect_timeout_s=connect_timeout_s)
 
 
+class Daemon:
+    """A daemon of Ceph in the foreground, and what it writes into `directory`: NAME.out is its terminal, NAME.log its log."""
+
+    def __init__(self, name: str, directory: Path) -> None:
+        self.name = name
+        self.log_file = directory / f"{name}.log"
+        self._terminal = directory / f"{name}.out"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """None while there is no process."""
+        return None if self._process is None else self._process.pid
+
+    def start(self, *command: str | Path) -> None:
+        with open(self._terminal, "ab") as output:
+            self._process = subprocess.Popen(
+                command, env=_environment(), stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
+            )
+
+    def stop(self) -> None:
+        """Ends it, by SIGKILL if SIGTERM is not enough."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        process.terminate()
+        try:
+            process.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+    def check_alive(self, wait_s: float = 0.0) -> None:
+        """Waits so long on the process, and not on the clock: one that dies is noticed at once.
+
+        Raises:
+            LabError: it has ended. The text carries the tail of its log.
+        """
+        assert self._process is not None
+        try:
+            status = self._process.wait(wait_s)
+        except subprocess.TimeoutExpired:
+            return
+        raise LabError(f"{self.name} ended with status {status}\n{self.log_tail()}")
+
+    def log_tail(self) -> str:
+        """The ends of its log and of what it wrote to its terminal."""
+        paths = (self._terminal, self.log_file)
+        return "\n".join(
+            f"--- {path.name}\n{path.read_text(errors='replace')[-TAIL_CHARS:]}" for path in paths if path.exists()
+        )
+
+
 class MonLab:
     """One real ceph-mon, msgr2 only, in `directory`.
 
     `other_mons` adds monitors to the monmap by name and loopback port: this one then dials them as lossless peers (and
-    does not form a quorum with less than half of them, so `start` must be told not to wait for it).
+    does not form a quorum with less than half of them, so `start` must be told not to wait for it). `more_options` are further
+    sections of its ceph.conf, for other daemons.
 
     A context manager: started on entry, ended on exit.
     """
 
     name = "a"
 
-    def __init__(self, directory: Path, *, auth: Auth = "none", other_mons: dict[str, int] | None = None) -> None:
+    def __init__(
+        self, directory: Path, *, auth: Auth = "none", other_mons: dict[str, int] | None = None,
+        more_options: dict[str, dict[str, object]] | None = None,
+    ) -> None:
         self.directory = directory
         self.auth: Auth = auth
         self.other_mons = dict(other_mons or {})
+        self._more_options = dict(more_options or {})
         self.fsid = str(uuid.uuid4())
         self.admin_keyring = directory / "admin.keyring"
         self.mon_keyring = directory / "mon.keyring"
         #: Seconds from `start` to the first answer of the monitor, for the curious.
         self.start_seconds: float | None = None
-        self._conf = directory / "ceph.conf"
-        self._log_file = directory / "mon.log"
-        self._terminal = directory / "mon.out"
+        self.conf = directory / "ceph.conf"
         self._monmap = directory / "monmap"
-        self._process: subprocess.Popen[bytes] | None = None
+        self._daemon = Daemon(f"mon.{self.name}", directory)
         # Held as long as the lab: a monitor that is started again finds its port free.
         self._port_holder = reserve_port()
         self.port: int = self._port_holder.getsockname()[1]
@@ -175,7 +234,7 @@ class MonLab:
     @property
     def pid(self) -> int | None:
         """The monitor's process, None while there is none."""
-        return None if self._process is None else self._process.pid
+        return self._daemon.pid
 
     def __enter__(self) -> Self:
         try:
@@ -199,33 +258,18 @@ class MonLab:
         started = time.monotonic()
         if not self._monmap.exists():
             self._make_store()
-        with open(self._terminal, "ab") as output:
-            self._process = subprocess.Popen(
-                [
-                    *("ceph-mon", "-c", self._conf, "-i", self.name, "--foreground", "--no-mon-config"),
-                    *("--public-addrv", f"[{self.address}]"),
-                ],
-                env={name: value for name, value in os.environ.items() if not name.startswith("CEPH_")},
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-            )
+        self._daemon.start(
+            *("ceph-mon", "-c", self.conf, "-i", self.name, "--foreground", "--no-mon-config"),
+            *("--public-addrv", f"[{self.address}]"),
+        )
         self._wait_for_listener(started + timeout_s)
         if wait_for_quorum:
             self._wait_for_quorum(started + timeout_s)
         self.start_seconds = time.monotonic() - started
 
     def stop(self) -> None:
-        """Ends the monitor, by SIGKILL if SIGTERM is not enough. The store stays: `start` works again."""
-        process, self._process = self._process, None
-        if process is None:
-            return
-        process.terminate()
-        try:
-            process.wait(STOP_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        """Ends the monitor. The store stays: `start` works again."""
+        self._daemon.stop()
 
     def close(self) -> None:
         """`stop`, and gives the port back."""
@@ -233,11 +277,7 @@ class MonLab:
         self._port_holder.close()
 
     def log_tail(self) -> str:
-        """The ends of the monitor's log and of what it wrote to its terminal."""
-        paths = (self._terminal, self._log_file)
-        return "\n".join(
-            f"--- {path.name}\n{path.read_text(errors='replace')[-TAIL_CHARS:]}" for path in paths if path.exists()
-        )
+        return self._daemon.log_tail()
 
     def _wait_for_listener(self, end_s: float) -> None:
         while True:
@@ -245,32 +285,29 @@ class MonLab:
                 socket.create_connection((self.host, self.port), timeout=1.0).close()
                 return
             except OSError as refused:
-                # Waits on the process and not on the clock: a monitor that dies is noticed at once.
-                self._check_alive(wait_s=0.05)
+                self._daemon.check_alive(wait_s=0.05)
                 if time.monotonic() > end_s:
                     raise LabError(f"mon.{self.name} does not listen on {self.address}\n{self.log_tail()}") from refused
 
     def _wait_for_quorum(self, end_s: float) -> None:
         while (answer := self.client.ceph("mon", "stat", connect_timeout_s=5)).status != 0:
-            self._check_alive()
+            self._daemon.check_alive()
             if time.monotonic() > end_s:
                 raise LabError(f"mon.{self.name} does not answer: {answer}\n{self.log_tail()}")
 
-    def _check_alive(self, wait_s: float = 0.0) -> None:
-        assert self._process is not None
-        try:
-            status = self._process.wait(wait_s)
-        except subprocess.TimeoutExpired:
+    def make_keyrings(self) -> None:
+        """Before `start` does it, for who must know the keys first."""
+        if self.mon_keyring.exists():
             return
-        raise LabError(f"ceph-mon ended with status {status}\n{self.log_tail()}")
-
-    def _make_store(self) -> None:
-        self._write_conf()
         mon_caps = ("--cap", "mon", "allow *")
         run("ceph-authtool", "--create-keyring", self.mon_keyring, "--gen-key", "-n", "mon.", *mon_caps).check()
         caps = [word for daemon in ("mon", "osd", "mgr", "mds") for word in ("--cap", daemon, "allow *")]
         run("ceph-authtool", "--create-keyring", self.admin_keyring, "--gen-key", "-n", "client.admin", *caps).check()
         run("ceph-authtool", self.mon_keyring, "--import-keyring", self.admin_keyring).check()
+
+    def _make_store(self) -> None:
+        self._write_conf()
+        self.make_keyrings()
         members = {self.name: self.port, **self.other_mons}
         addresses = [word for name, port in members.items() for word in ("--addv", name, f"[v2:{self.host}:{port}/0]")]
         run(
@@ -278,13 +315,13 @@ class MonLab:
             *("--set-min-mon-release", "pacific", self._monmap),
         ).check()
         run(
-            *("ceph-mon", "-c", self._conf, "-i", self.name, "--mkfs"),
+            *("ceph-mon", "-c", self.conf, "-i", self.name, "--mkfs"),
             *("--monmap", self._monmap, "--keyring", self.mon_keyring),
         ).check()
 
     def _write_conf(self) -> None:
         write_conf(
-            self._conf,
+            self.conf,
             {
                 "global": {
                     "fsid": self.fsid,
@@ -300,15 +337,21 @@ class MonLab:
                     "mon_data": self.directory / "mon-data",
                     "run_dir": self.directory,
                     "admin_socket": self.directory / "$name.asok",
-                    "log_file": self._log_file,
+                    "log_file": self._daemon.log_file,
                     "debug_ms": 5,
                     "debug_rocksdb": 0,
                     "log_flush_on_exit": "true",  # a monitor that ends at once says why
+                    # One OSD on one machine is enough.
+                    "osd_pool_default_size": 1,
+                    "osd_pool_default_min_size": 1,
+                    "mon_allow_pool_size_one": "true",
+                    "osd_crush_chooseleaf_type": 0,
                     # Small disks are no news here.
                     "mon_data_avail_warn": 1,
                     "mon_data_avail_crit": 1,
                 },
                 # Only the monitor: a client must present its own key.
                 "mon": {"keyring": self.mon_keyring},
+                **self._more_options,
             },
         )

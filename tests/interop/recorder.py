@@ -19,6 +19,8 @@ class Recorder(Dispatcher):
         self._events: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
         #: Called on the worker, before the session's first message.
         self.on_fast_accept: Callable[[Any], object] = lambda connection: None
+        #: Called with each message before it is kept.
+        self.answer: Callable[[Message], object] = lambda message: None
 
     def expect(self, word: str, deadline: Deadline) -> Any:
         """The subject of the next callback, which must be this one."""
@@ -39,6 +41,12 @@ class Recorder(Dispatcher):
             if got == word:
                 return subject
 
+    def skip_to_message(self, cls: type[M], deadline: Deadline) -> M:
+        """The next message of this class; others and other callbacks may come before it."""
+        while not isinstance(message := self.skip_to("message", deadline), cls):
+            pass
+        return message
+
     def expect_silence(self) -> None:
         """Nothing more has come. The caller knows why nothing can be under way."""
         assert self._events.empty(), f"unexpected: {self._events.get()}"
@@ -56,6 +64,7 @@ class Recorder(Dispatcher):
         self.on_fast_accept(connection)
 
     def ms_dispatch(self, message: Message) -> bool:
+        self.answer(message)
         self._events.put(("message", message))
         return True
 

@@ -10,7 +10,8 @@ from uuid import UUID
 
 import pytest
 
-from ceph_msgr import Message, Policy, _core
+from ceph_msgr import Config, EntityType, Message, Policy, _core
+from ceph_msgr.auth import AuthRegistry, CephxClient, CephxMonitor, Keyring
 from ceph_msgr.connection.async_connection import AsyncConnection
 from ceph_msgr.messages import MMonCommand, MMonGetMap, MMonSubscribe, MPing
 from ceph_msgr.protocol.tags import Tag
@@ -90,12 +91,24 @@ def test_client_that_lacks_features(ceph_client: Ceph) -> None:
 
 
 class PeerMon:
-    """mon.b: listens, and keeps the session that mon.a opens with it."""
+    """mon.b: listens, and keeps the session that mon.a opens with it. With the monitors' keyring it speaks cephx."""
 
-    def __init__(self) -> None:
+    def __init__(self, lab: MonLab, mode: str) -> None:
+        self._lab = lab
         self.recorder = Recorder()
-        self.messenger = loopback_messenger("mon.b", Policy.lossless_peer_reuse())
+        self.messenger = loopback_messenger(
+            "mon.b",
+            Policy.lossless_peer_reuse(),
+            number=1,
+            auth=self._cephx if lab.auth == "cephx" else None,
+            ms_mon_cluster_mode=mode,
+        )
         self.messenger.add_dispatcher_head(self.recorder)
+
+    def _cephx(self, config: Config) -> AuthRegistry:
+        self._lab.make_keyrings()
+        keyring = Keyring.load(self._lab.mon_keyring)
+        return AuthRegistry(EntityType.MON, config, [CephxClient.from_keyring(keyring, "mon.b")], [CephxMonitor(keyring)])
 
     @property
     def port(self) -> int:
@@ -108,9 +121,9 @@ class PeerMon:
 
 
 @pytest.fixture
-def peer_mon(own_mon: MonLab) -> Iterator[PeerMon]:
-    """mon.a has it in its map, and is not started yet."""
-    peer = PeerMon()
+def peer_mon(request: pytest.FixtureRequest, own_mon: MonLab) -> Iterator[PeerMon]:
+    """mon.a has it in its map, and is not started yet. The parameter is the only mode it allows."""
+    peer = PeerMon(own_mon, getattr(request, "param", "crc"))
     own_mon.other_mons["b"] = peer.port
     with peer.messenger:
         peer.messenger.start()
@@ -128,10 +141,17 @@ def cut(connection: AsyncConnection, then: Callable[[], object] = lambda: None) 
     connection.worker.submit_to(on_worker)
 
 
+with_cephx = pytest.mark.parametrize(
+    ("own_mon", "peer_mon"),
+    [({"auth": "none"}, "crc"), ({"auth": "cephx"}, "crc"), ({"auth": "cephx"}, "secure")],
+    indirect=True,
+    ids=["none-crc", "cephx-crc", "cephx-secure"],
+)
 for_20_s = pytest.mark.parametrize("deadline", [20], indirect=True)
 
 
 @pytest.mark.slow
+@with_cephx
 @for_20_s
 def test_monitor_reconnects(own_mon: MonLab, peer_mon: PeerMon, deadline: Deadline) -> None:
     own_mon.start(wait_for_quorum=False)
@@ -145,6 +165,7 @@ def test_monitor_reconnects(own_mon: MonLab, peer_mon: PeerMon, deadline: Deadli
 
 
 @pytest.mark.slow
+@with_cephx
 @for_20_s
 def test_monitor_sends_a_lost_message_again(own_mon: MonLab, peer_mon: PeerMon, deadline: Deadline) -> None:
     """The socket breaks when we have read its first message, and before we count it."""
@@ -160,6 +181,7 @@ def test_monitor_sends_a_lost_message_again(own_mon: MonLab, peer_mon: PeerMon, 
 
 
 @pytest.mark.slow
+@with_cephx
 @for_20_s
 def test_we_redial_the_monitor_that_dialled_us(own_mon: MonLab, peer_mon: PeerMon, deadline: Deadline) -> None:
     own_mon.start(wait_for_quorum=False)

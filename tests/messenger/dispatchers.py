@@ -8,14 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from ceph_msgr import Connection, Dispatcher, Message
-from ceph_msgr.messages import MPing, register
+from ceph_msgr.messages import MPing
 
 __all__ = ["RAW", "RAW_FAST", "Call", "CountingDispatcher", "PingSession"]
 
 #: Message types without fields: three segments of bytes. The second is dispatched fast.
 RAW, RAW_FAST = 60_000, 60_001
-register(RAW, Message)
-register(RAW_FAST, Message)
 
 
 @dataclass(slots=True)

@@ -303,13 +303,19 @@ def test_preprocessing_sees_every_message_first_and_in_order(lab: Lab) -> None:
 
 def test_queued_messages_of_one_priority_keep_their_order_and_higher_ones_overtake(lab: Lab) -> None:
     server, client = lab.server(seen=lab.dispatcher()), lab.client()
-    release = threading.Event()
-    server.seen.hooks["ms_dispatch"] = lambda message: release.wait(lab.deadline.timeout_s)
+    busy, release = threading.Event(), threading.Event()
+
+    def hold(message: Message) -> None:
+        busy.set()
+        release.wait(lab.deadline.timeout_s)
+
+    server.seen.hooks["ms_dispatch"] = hold
     connection = client.connect(server)
     priorities = [127, 127, 64, 196, 127, 196, 64]
     for tid, priority in enumerate(priorities):
         connection.send_message(Message(RAW, tid=tid, priority=priority))
         lab.wait_until(lambda tid=tid: server.messenger.get_dispatch_queue_len() >= tid, "the message in the queue")
+        lab.wait_until(busy.is_set, "the first message in the dispatcher's hands")
     release.set()
     lab.wait_until(lambda: len(server.seen.messages) == len(priorities), "all messages")
     assert [call.tid for call in server.seen.messages] == [0, 3, 5, 1, 4, 2, 6]

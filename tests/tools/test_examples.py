@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 
 import pytest
@@ -26,3 +27,17 @@ def test_the_ping_pair(start_example, deadline) -> None:
 def test_the_ping_client_alone(start_example, deadline) -> None:
     code, out, err = finish(start_example("ping_client.py", "127.0.0.1:1"), deadline)
     assert (code, out, err) == (1, "", "nobody listens on v2:127.0.0.1:1/0\n")
+
+
+@pytest.mark.parametrize("deadline", [40], indirect=True)
+def test_the_lossless_service(start_example, deadline) -> None:
+    code, out, err = finish(start_example("lossless_service.py", "2000"), deadline)
+    assert (code, err) == (0, "")
+    told, cut = out.splitlines()
+    assert told == "2000 requests, 2000 answers in order, the last balance is 2001000"
+    found = re.fullmatch(r"the socket was cut (\d+) times, the client connected (\d+) times", cut)
+    assert found, cut
+    cuts, connects = map(int, found.groups())
+    assert cuts >= 10
+    # A cut that comes before the socket is up again is no cut.
+    assert connects >= cuts

@@ -553,7 +553,8 @@ enum cmsgr_item_kind {
     CMSGR_ITEM_FAULT = 4,
     CMSGR_ITEM_INTERCEPTED = 5,
     CMSGR_ITEM_SEND_QUEUED = 6,
-    CMSGR_ITEM_DRAINED = 7
+    CMSGR_ITEM_DRAINED = 7,
+    CMSGR_ITEM_SEQUENCE = 8 /* a repeated number (the message was dropped) or a skipped one; the stream goes on */
 };
 
 /* Something for the user phase. `stream` is NULL for what belongs to a session alone, and for messages. */
@@ -568,7 +569,7 @@ typedef struct cmsgr_item {
     cmsgr_span payload;     /* FRAME: the segments; for the banner, its payload. FAULT of the banner: what came */
     cmsgr_span wire;        /* FRAME: the bytes on the wire */
     int error;              /* FAULT */
-    uint64_t got, expected; /* FAULT: the numbers compared */
+    uint64_t got, expected; /* FAULT, SEQUENCE: the numbers compared */
 } cmsgr_item;
 
 /*
