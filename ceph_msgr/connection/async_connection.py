@@ -58,6 +58,8 @@ class AsyncConnection(Connection):
         self._peer_addrs = peer_addrs
         self._is_anon = False
         self._is_marked_down = False
+        #: Said by another thread and still under way to the worker.
+        self._mark: ev.MarkedDown | None = None
         #: What the options of fault injection do to its messages.
         self._injection = Injection(self, self._config) if Injection.is_wanted(self._config) else None
         self._session = _core.Session(
@@ -89,8 +91,8 @@ class AsyncConnection(Connection):
 
     @classmethod
     def dialling(
-        cls, messenger: Messenger, worker: Worker, addrs: EntityAddrVec, target: EntityAddr, peer_type: EntityType, policy: Policy,
-        *, anon: bool,
+        cls, messenger: Messenger, worker: Worker, addrs: EntityAddrVec, target: EntityAddr, peer_type: EntityType,
+        policy: Policy, *, anon: bool,
     ) -> AsyncConnection:
         """Dials as soon as ``start`` is called. Takes over one reference of the worker. Any thread."""
         connection = cls(messenger, worker, addrs)
@@ -159,6 +161,7 @@ class AsyncConnection(Connection):
         if self.worker.in_thread():
             self._handle(event)
         else:
+            self._mark = event
             self._post(event)
 
     def mark_disposable(self) -> None:
@@ -307,6 +310,9 @@ class AsyncConnection(Connection):
             self.gate.settled()
 
     def _decide(self, event: ev.Event) -> None:
+        mark, self._mark = self._mark, None
+        if mark and mark is not event:
+            self._decide(mark)  # wins every race, against take-overs above all
         faults, state = self._protocol.faults, self._protocol.state
         try:
             actions = self._protocol.handle(event, self.worker.center.now_ns())

@@ -75,8 +75,8 @@ class Side(Interceptor):
                 self._adopt(self.connection)
 
     def send_in_vain(self) -> None:
-        """As ``send``, but the peer knows nothing of this session any more."""
-        assert self.connection
+        """As ``send``; what it waits in is going to be dropped by a reset."""
+        assert not self._waiting
         self.lost.add(self.sent)
         self.send()
 

@@ -3,10 +3,17 @@ dial again. The side that marks down is never called back."""
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
+
 import pytest
 
 from ceph_msgr import Policy
-from tests.failover.pair import Pair, Setting
+from ceph_msgr.net.worker import Worker
+from ceph_msgr.protocol.states import State
+from ceph_msgr.testing import Tag
+from tests.failover.pair import TIMEOUT_S, Pair, Setting
+from tests.failover.places import R
 
 
 def dial_and_talk(pair: Pair, sessions: int) -> None:
@@ -120,3 +127,66 @@ def test_peer_accepting(policy: Policy, remote_resets: int, setting: Setting) ->
         pair.expect(f"cl A(1,1,0,2) R(0,{remote_resets})", "rep A(1,1,0,0)", "est A(1,1,1,1)")
         pair.send_both()
         pair.expect(f"cl A(1,1,0,2) R(0,{remote_resets})", "rep A(1,1,0,0)", "est A(1,1,1,1)")
+
+
+# ---- against a take-over, which spans two workers: it wins at each hop ----
+
+
+class Occupation:
+    """Keeps a worker busy from where it stands in the worker's queue: what is posted later runs after ``end``, in order."""
+
+    def __init__(self, worker: Worker) -> None:
+        self._has_begun, self._may_end = threading.Event(), threading.Event()
+        worker.submit_to(self._run, nowait=True)
+
+    def _run(self) -> None:
+        self._has_begun.set()
+        self._may_end.wait(TIMEOUT_S)
+
+    def wait_begun(self) -> None:
+        assert self._has_begun.wait(TIMEOUT_S)
+
+    def end(self) -> None:
+        self._may_end.set()
+
+
+def is_in(pair: Pair, number: int, state: State) -> bool:
+    return pair.test.records[number].connection.history[-1].new is state
+
+
+@pytest.fixture
+def before_take_over() -> Iterator[Pair]:
+    """Connection 0 stands by on one worker; 1, on the other, is about to hear that the peer wants the session back."""
+    with Pair(Policy.lossless_peer(), Policy.lossless_peer(), Setting(test_workers=2)) as pair:
+        pair.fault(R(Tag.MESSAGE))
+        pair.block(R(Tag.SESSION_RECONNECT))
+        pair.peer.send_in_vain()
+        pair.connect()
+        pair.wait_blocked()
+        yield pair
+
+
+def test_mark_down_before_the_first_hop(before_take_over: Pair) -> None:
+    pair = before_take_over
+    old = Occupation(pair.test.records[0].connection.worker)
+    old.wait_begun()
+    pair.release()
+    pair.wait(lambda: is_in(pair, 1, State.HANDED_OVER), "the take-over to be asked for")
+    pair.test.mark_down()
+    old.end()
+    pair.expect("cl C(1,1,0,1)", "est A(1,1,1,1)")
+
+
+def test_mark_down_before_the_second_hop(before_take_over: Pair) -> None:
+    pair = before_take_over
+    worker = pair.test.records[1].connection.worker
+    before = Occupation(worker)
+    before.wait_begun()
+    pair.release()
+    between = Occupation(worker)
+    before.end()
+    between.wait_begun()
+    pair.wait(lambda: is_in(pair, 0, State.REPLACING), "the first hop")
+    pair.test.mark_down()
+    between.end()
+    pair.expect("cl C(1,1,0,1)", "rep A(1,0,1,0)", "est A(1,1,1,1)")
