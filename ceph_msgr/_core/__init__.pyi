@@ -358,7 +358,8 @@ class Stream:
         """Secure mode in both directions: frames sent after this, frames parsed after the next ``continue_``."""
     def set_mask(self, received: int, sent: int) -> None:
         """Frames whose bit (1 << tag) is set surface as ``_on_intercepted`` before they are processed."""
-    def send_bytes(self, data: Buffer) -> None: ...
+    def send_bytes(self, data: Buffer) -> None:
+        """This, ``send_frame`` and ``start`` do nothing on a stream whose fault has not been taken yet."""
     def send_frame(self, tag: int, payload: Buffer) -> None: ...
     def continue_(self) -> None:
         """The answer to ``_on_connected``, ``_on_frame`` and, for a received frame, ``_on_intercepted``: go on."""

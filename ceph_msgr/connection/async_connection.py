@@ -248,7 +248,11 @@ class AsyncConnection(Connection):
             self._handle(event)
 
     def _on_fault(self, error: Exception, tag: int, data: bytes) -> None:
-        self._later_on(self._stream, partial(self._fault, error, tag, data))
+        fault = partial(self._fault, error, tag, data)
+        if self._protocol.is_ready:
+            self._later_on(self._stream, fault)
+        else:
+            fault()  # and what was to come later on this socket is void
 
     def _fault(self, error: Exception, tag: int, data: bytes) -> None:
         if isinstance(error, RemoteProtocolError):
@@ -569,7 +573,15 @@ class AsyncConnection(Connection):
         self._handle(ev.TakeOverRequested(handoff))
 
     def _move_to(self, handoff: ev.Handoff) -> None:
-        """First hop, on the old worker: its batch is dispatched, the old stream is gone, so ``in_seq`` is final."""
+        """The old stream is gone, but messages it completed may still be in this turn's batch: they are dispatched before the
+        first hop, so that no other worker is faster with later ones."""
+        self.worker.submit_to(partial(self._leave, handoff), nowait=True)
+
+    def _leave(self, handoff: ev.Handoff) -> None:
+        """First hop, on the old worker."""
+        if self._protocol.is_closed:
+            self._handle(ev.TakeOverRequested(handoff))  # marked down meanwhile: refuses
+            return
         newcomer = self._newcomer
         if newcomer is None:
             raise AssertionError("AdoptStream without a newcomer")

@@ -12,6 +12,7 @@ from functools import partial
 
 from ceph_msgr._core import EVENT_READABLE, EventCenter
 from ceph_msgr.config import Config
+from ceph_msgr.errors import MessengerError
 from ceph_msgr.log import get_logger
 from ceph_msgr.net.posix import ConnectedSocket, ServerSocket, SocketOptions
 from ceph_msgr.net.worker import Worker
@@ -165,6 +166,8 @@ class Processor:
                 self._on_accept(worker, socket.fd, peer_addr)
                 socket.detach()
                 return
+            except MessengerError as error:
+                _log.info("accepted connection from %s dropped: %s", peer_addr, error)
             except Exception:
                 _log.exception("accepted connection from %s dropped", peer_addr)
         socket.close()

@@ -29,8 +29,6 @@
 
 enum { MAX_READY = 256 }; /* of one wait */
 
-enum { FOUND_IO = 1, FOUND_USER = 2 };
-
 struct cmsgr_center {
     cmsgr_env *env;
     void *poller;
@@ -275,12 +273,12 @@ int cmsgr__center_wait(cmsgr_center *c, int64_t max_wait_ns)
 {
     int64_t now_ns = cmsgr__now(c->env);
     int count = wait_ready(c, max_wait_ns, &now_ns);
-    int ran_io = 0;
+    int ran_io = 0, woken = 0;
 
     c->stats.waits++;
     /* An exchange, since it also makes visible what the waker wrote before. */
     if (atomic_load_explicit(&c->wakeup_wanted, memory_order_relaxed))
-        atomic_exchange(&c->wakeup_wanted, 0);
+        woken = atomic_exchange(&c->wakeup_wanted, 0);
     if (count < 0)
         return count;
     for (int i = 0; i < count; i++) {
@@ -290,14 +288,15 @@ int cmsgr__center_wait(cmsgr_center *c, int64_t max_wait_ns)
         ran_io += ran > 0;
     }
     ran_io += cmsgr__kicks_run(&c->kicks, &c->taken_kicks);
-    return (ran_io ? FOUND_IO : 0) | (cmsgr__center_has_user_work(c, now_ns) ? FOUND_USER : 0);
+    return (ran_io ? CMSGR__FOUND_IO : 0) | (cmsgr__center_has_user_work(c, now_ns) ? CMSGR__FOUND_USER : 0) |
+           (woken ? CMSGR__FOUND_WAKEUP : 0);
 }
 
 int cmsgr_center_wait(cmsgr_center *c, int64_t max_wait_ns)
 {
     int found = cmsgr__center_wait(c, max_wait_ns);
 
-    return found < 0 ? found : (found & FOUND_USER) != 0;
+    return found < 0 ? found : (found & CMSGR__FOUND_USER) != 0;
 }
 
 int cmsgr_center_dispatch(cmsgr_center *c)

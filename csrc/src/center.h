@@ -23,8 +23,10 @@ int cmsgr__center_kick(cmsgr_center *center, cmsgr__kick *kick);
  * this one: see to that by a lock of your own. */
 void cmsgr__center_unkick(cmsgr_center *center, cmsgr__kick *kick);
 
-/* Owner. Like cmsgr_center_wait, but returns what it found: a file callback of the I/O phase or a kick ran (1), or
- * user-phase work is pending (2), or both (3); 0 if the time passed. */
+/* What a wait found: a file callback of the I/O phase or a kick ran, user-phase work is pending, cmsgr_center_wakeup was called.
+ * 0 if the time passed. */
+enum { CMSGR__FOUND_IO = 1, CMSGR__FOUND_USER = 2, CMSGR__FOUND_WAKEUP = 4 };
+/* Owner. Like cmsgr_center_wait, but returns the sum of the above, or an error. */
 int cmsgr__center_wait(cmsgr_center *center, int64_t max_wait_ns);
 
 /* Owner. Is there user-phase work (fired user files, a due timer, posts)? */

@@ -77,12 +77,13 @@ uint8_t *cmsgr__chain_room(cmsgr__chain *chain)
 
 void cmsgr__chain_commit(cmsgr__chain *chain, size_t len)
 {
-    cmsgr__chunk *chunk = chain->chunk;
-    uint8_t *data = chunk->data + chunk->used;
     cmsgr__piece *last = chain->count ? chain_piece(chain, chain->count - 1) : NULL;
+    cmsgr__chunk *chunk = chain->chunk;
+    uint8_t *data;
 
-    if (!len)
+    if (!len) /* then there may be no chunk at all */
         return;
+    data = chunk->data + chunk->used;
     chunk->used += (uint32_t)len;
     chain->bytes += len;
     if (last && last->chunk == chunk && last->data + last->len == data) {

@@ -63,8 +63,10 @@ void cmsgr_msg_dispatched(const cmsgr_msg *pub)
 {
     cmsgr__msg *msg = (cmsgr__msg *)(uintptr_t)pub;
 
-    if (atomic_exchange_explicit(&msg->undispatched, 0, memory_order_acq_rel))
-        claim_return(msg->dispatch_bytes, msg->cost);
+    if (!atomic_exchange_explicit(&msg->undispatched, 0, memory_order_acq_rel))
+        return;
+    claim_return(msg->dispatch_bytes, msg->cost);
+    claim_return(msg->dispatch_messages, 1);
 }
 
 void cmsgr_msg_unref(const cmsgr_msg *pub)

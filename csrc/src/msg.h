@@ -21,8 +21,8 @@ typedef struct cmsgr__msg {
     cmsgr_msg pub; /* first: what the user sees */
     cmsgr_item item;
     atomic_int refs;
-    atomic_int undispatched; /* 1 while the dispatch throttle's amount is out */
-    cmsgr_throttle *policy_messages, *policy_bytes, *dispatch_bytes; /* references; NULL where nothing was taken */
+    atomic_int undispatched; /* 1 while the dispatch throttles' amounts are out */
+    cmsgr_throttle *policy_messages, *policy_bytes, *dispatch_bytes, *dispatch_messages; /* references, or NULL */
     int64_t cost; /* front + middle + data */
     uint8_t *body;
     size_t body_cap;

@@ -25,7 +25,6 @@ enum {
 typedef struct cmsgr__polling {
     int64_t fixed_ns; /* look always this long; < 0: adaptive; 0: never */
     int score;
-    uint64_t won, lost;
 } cmsgr__polling;
 
 /* How long to look before a wait of at most max_wait_ns (< 0: any). */

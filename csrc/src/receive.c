@@ -98,7 +98,7 @@ static int64_t message_cost(const cmsgr_stream *stream)
 
 static int64_t claim_amount(const cmsgr_stream *stream, int which)
 {
-    return which == CMSGR__POLICY_MESSAGES ? 1 : message_cost(stream);
+    return which == CMSGR__POLICY_MESSAGES || which == CMSGR__DISPATCH_MESSAGES ? 1 : message_cost(stream);
 }
 
 /* The throttle if this step really takes something, else NULL. */
@@ -152,7 +152,8 @@ static void stream_on_granted(cmsgr__kick *kick)
 /* What was granted so far goes to the message, which gives it back in its own time. */
 static void claims_move(cmsgr_stream *stream, cmsgr__msg *msg)
 {
-    cmsgr_throttle **place[CMSGR__THROTTLES] = {&msg->policy_messages, &msg->policy_bytes, &msg->dispatch_bytes};
+    cmsgr_throttle **place[CMSGR__THROTTLES] = {&msg->policy_messages, &msg->policy_bytes, &msg->dispatch_bytes,
+                                                &msg->dispatch_messages};
 
     msg->cost = message_cost(stream);
     for (int i = 0; i < stream->throttle_next; i++) {
@@ -160,7 +161,7 @@ static void claims_move(cmsgr_stream *stream, cmsgr__msg *msg)
         if (*place[i])
             cmsgr_throttle_ref(*place[i]);
     }
-    atomic_store_explicit(&msg->undispatched, msg->dispatch_bytes != NULL, memory_order_relaxed);
+    atomic_store_explicit(&msg->undispatched, msg->dispatch_bytes || msg->dispatch_messages, memory_order_relaxed);
     stream->throttle_next = 0;
 }
 

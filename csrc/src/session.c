@@ -62,10 +62,11 @@ static cmsgr_entry *session_take_all(cmsgr_session *session)
 
 void cmsgr_session_unref(cmsgr_session *session)
 {
-    cmsgr_worker *worker = session->worker;
+    cmsgr_worker *worker;
 
     if (atomic_fetch_sub_explicit(&session->refs, 1, memory_order_acq_rel) != 1)
         return;
+    worker = session->worker;
     cmsgr__worker_add_late_garbage(worker, session_take_all(session));
     cmsgr__outq_clear(&session->outq, session->env);
     pthread_mutex_destroy(&session->lock);
@@ -83,7 +84,8 @@ void cmsgr_session_set_user(cmsgr_session *session, void *user)
     session->user = user;
 }
 
-int64_t cmsgr__entry_cost(const cmsgr_entry *entry)
+/* What an entry counts for in queued_bytes: its segments and its header, so that empty messages count too. */
+static int64_t entry_cost(const cmsgr_entry *entry)
 {
     return (int64_t)(CMSGR_HEADER_LEN + entry->segment[0].len + entry->segment[1].len + entry->segment[2].len);
 }
@@ -147,9 +149,10 @@ static void session_wake(cmsgr_session *session, int on_owner)
 
 int cmsgr_session_send(cmsgr_session *session, cmsgr_entry *entry, int on_owner)
 {
-    long long cost = cmsgr__entry_cost(entry);
+    int64_t cost = entry_cost(entry);
     int wake = 0, result;
 
+    entry->cost = cost;
     entry->queued_ns = cmsgr__now(session->env);
     pthread_mutex_lock(&session->lock);
     if (session->closed) {
@@ -247,10 +250,8 @@ void cmsgr__session_written(cmsgr_session *session, cmsgr_entry *entry)
 
 void cmsgr__session_retire(cmsgr_session *session, cmsgr_entry *entry)
 {
-    int64_t cost = cmsgr__entry_cost(entry);
-
-    atomic_fetch_sub_explicit(&session->queued_bytes, cost, memory_order_relaxed);
-    cmsgr__worker_add_garbage(session->worker, entry, cost);
+    atomic_fetch_sub_explicit(&session->queued_bytes, entry->cost, memory_order_relaxed);
+    cmsgr__worker_add_garbage(session->worker, entry, entry->cost);
     session_check_drained(session);
 }
 
@@ -340,7 +341,10 @@ int cmsgr_session_move(cmsgr_session *session, cmsgr_worker *worker)
     cmsgr__worker_ref(worker);
     pthread_mutex_lock(&session->lock);
     references += session_unlist(session, &session->send_queued_item, &session->send_queued_listed);
-    references += session_unlist(session, &session->drained_item, &session->drained_listed);
+    if (session_unlist(session, &session->drained_item, &session->drained_listed)) {
+        references++;
+        atomic_store(&session->drained_limit, INT64_MAX); /* it was due: the new owner tells it at once */
+    }
     /* Kicks are made under the lock: one that is queued is queued on the old worker, and none follows there. */
     references += atomic_load(&session->kick.queued);
     cmsgr__center_unkick(old->center, &session->kick);
@@ -395,12 +399,6 @@ static void session_restore(cmsgr_session *session, cmsgr_entry *entries)
     pthread_mutex_unlock(&session->lock);
 }
 
-static void session_charge(cmsgr_session *session, const cmsgr_entry *entries, int sign)
-{
-    for (; entries; entries = entries->next)
-        atomic_fetch_add_explicit(&session->queued_bytes, sign * cmsgr__entry_cost(entries), memory_order_relaxed);
-}
-
 cmsgr_entry *cmsgr_session_take_stale(cmsgr_session *session, uint64_t features)
 {
     cmsgr__fifo all = session->replay;
@@ -419,14 +417,28 @@ cmsgr_entry *cmsgr_session_take_stale(cmsgr_session *session, uint64_t features)
         session_restore(session, all.first);
         return NULL;
     }
-    session_charge(session, all.first, -1); /* encoding changes their size */
     return all.first;
 }
 
 void cmsgr_session_put_stale(cmsgr_session *session, cmsgr_entry *entries)
 {
-    session_charge(session, entries, 1);
-    session_restore(session, entries);
+    cmsgr_entry *kept = NULL, **end = &kept, *next;
+
+    for (; entries; entries = next) {
+        next = entries->next;
+        if (entries->done) {
+            cmsgr__session_retire(session, entries);
+            continue;
+        }
+        int64_t cost = entry_cost(entries); /* encoding has changed it */
+
+        atomic_fetch_add_explicit(&session->queued_bytes, cost - entries->cost, memory_order_relaxed);
+        entries->cost = cost;
+        entries->next = NULL;
+        *end = entries;
+        end = &entries->next;
+    }
+    session_restore(session, kept);
 }
 
 /* ---- Looking ---- */

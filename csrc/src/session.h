@@ -23,7 +23,7 @@ struct cmsgr_session {
     uint64_t features;
     int64_t max_queued_bytes; /* ... to here */
 
-    atomic_llong queued_bytes; /* unsent + unacknowledged, see cmsgr__entry_cost */
+    atomic_llong queued_bytes; /* unsent + unacknowledged: the sum of the entries' cost */
     atomic_llong drained_limit; /* < 0: nobody asked */
     atomic_int keepalive_wanted;
 
@@ -42,9 +42,6 @@ struct cmsgr_session {
     cmsgr_item send_queued_item, drained_item;
     int send_queued_listed, drained_listed;
 };
-
-/* What an entry counts for in queued_bytes: its segments and its header, so that empty messages count too. */
-int64_t cmsgr__entry_cost(const cmsgr_entry *entry);
 
 /* Owner. The next message to write, numbered and stamped with the acknowledgement, or NULL when nothing is queued (the
  * next send will kick again). It stays the session's: retire it, or keep it in `sent`. */

@@ -137,7 +137,8 @@ void cmsgr__stream_on_file(void *arg, int fd, int mask)
 
 static void throttles_take(cmsgr_stream *stream, const cmsgr_stream_config *config)
 {
-    cmsgr_throttle *next[CMSGR__THROTTLES] = {config->policy_messages, config->policy_bytes, config->dispatch_bytes};
+    cmsgr_throttle *next[CMSGR__THROTTLES] = {config->policy_messages, config->policy_bytes, config->dispatch_bytes,
+                                              config->dispatch_messages};
 
     for (int i = 0; i < CMSGR__THROTTLES; i++) {
         if (next[i])
@@ -169,6 +170,9 @@ int cmsgr_stream_new(cmsgr_stream **out, cmsgr_worker *worker, int fd, int conne
     cmsgr__list_init(&stream->grave_link);
     cmsgr__chain_init(&stream->chain, stream->env, worker->pool);
     cmsgr__parser_init(&stream->parser, stream->env, stream->revision, &config->limits);
+    stream->control_limit = config->limits.control;
+    if (stream->control_limit > CMSGR__STRANGER_CONTROL)
+        stream->parser.limits.control = CMSGR__STRANGER_CONTROL;
     cmsgr__stream_init_receive(stream);
     stream->inject_failures = config->inject_socket_failures;
     stream->inject_congestion = config->inject_network_congestion;
@@ -223,7 +227,7 @@ void cmsgr_stream_close(cmsgr_stream *stream)
 
 int cmsgr_stream_start(cmsgr_stream *stream, cmsgr_session *session, int lossless)
 {
-    if (stream->state == CMSGR__DEAD || stream->ready || session->stream)
+    if (stream->ready || session->stream)
         return CMSGR_E_NOT_READY;
     stream->ready = 1;
     stream->session = session;
@@ -231,7 +235,10 @@ int cmsgr_stream_start(cmsgr_stream *stream, cmsgr_session *session, int lossles
     session->stream = stream;
     atomic_store_explicit(&session->lossless, lossless, memory_order_relaxed);
     atomic_store_explicit(&session->last_read_ns, cmsgr__now(stream->env), memory_order_relaxed);
+    /* From here on the peer is known: frames may have their full size, and what the handshake needed is given back. */
+    stream->parser.limits.control = stream->control_limit;
     cmsgr__bytes_free(stream->env, &stream->wire);
+    cmsgr__bytes_free(stream->env, &stream->control);
     cmsgr__stream_mark_dirty(stream);
     return 0;
 }

@@ -21,7 +21,11 @@ enum cmsgr__stream_state {
 };
 
 /* The throttles a MESSAGE passes, in this order. */
-enum { CMSGR__POLICY_MESSAGES, CMSGR__POLICY_BYTES, CMSGR__DISPATCH_BYTES, CMSGR__THROTTLES };
+enum { CMSGR__POLICY_MESSAGES, CMSGR__POLICY_BYTES, CMSGR__DISPATCH_BYTES, CMSGR__DISPATCH_MESSAGES, CMSGR__THROTTLES };
+
+/* A control frame of the handshake: enough for the largest tickets, and little for a stranger to claim. It is held twice, as it came
+ * (for the signature) and as payload. */
+enum { CMSGR__STRANGER_CONTROL = 256 * 1024 };
 
 /* Bytes that grow as they come. */
 typedef struct cmsgr__bytes {
@@ -47,6 +51,7 @@ struct cmsgr_stream {
 
     /* receiving */
     cmsgr_parser parser;
+    uint32_t control_limit; /* the parser's, once ready */
     cmsgr__msg *msg;       /* the MESSAGE whose body is being received */
     cmsgr__bytes control;  /* the body of the control frame being received, or the banner */
     cmsgr__bytes wire;     /* before ready: the bytes of this frame as they came, for the signatures */

@@ -268,7 +268,7 @@ size_t cmsgr_stream_unsent_bytes(const cmsgr_stream *stream)
 int cmsgr_stream_send_bytes(cmsgr_stream *stream, const void *data, size_t len)
 {
     if (stream->state == CMSGR__DEAD)
-        return CMSGR_E_CLOSED;
+        return 0;
     if (cmsgr__chain_prepare(&stream->chain, 1, len) < 0)
         return -ENOMEM;
     cmsgr__chain_copy(&stream->chain, data, len);
@@ -278,8 +278,11 @@ int cmsgr_stream_send_bytes(cmsgr_stream *stream, const void *data, size_t len)
 
 int cmsgr_stream_send_frame(cmsgr_stream *stream, int tag, const void *payload, size_t len)
 {
-    int result = stream->state == CMSGR__DEAD ? CMSGR_E_CLOSED : put_frame(stream, tag, payload, len);
+    int result;
 
+    if (stream->state == CMSGR__DEAD)
+        return 0;
+    result = put_frame(stream, tag, payload, len);
     if (result == 0)
         cmsgr__stream_mark_dirty(stream);
     else

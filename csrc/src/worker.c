@@ -228,32 +228,32 @@ static int64_t wait_length(const cmsgr_worker *worker, int64_t deadline_ns)
     return left_ns;
 }
 
+/* Has the turn lasted as long as the caller allowed? A stream of events that need no user work must not keep it for ever. */
+static int is_over(const cmsgr_worker *worker, int64_t deadline_ns)
+{
+    return deadline_ns >= 0 && cmsgr__now(worker->env) >= deadline_ns;
+}
+
 int cmsgr_worker_turn(cmsgr_worker *worker, int64_t max_wait_ns)
 {
     int64_t deadline_ns = max_wait_ns < 0 ? -1 : cmsgr__now(worker->env) + max_wait_ns;
+    int found = 0;
 
-    for (;;) {
-        int found, waited;
-
+    do {
         worker->stats.rounds++;
         release_taken(worker);
         bury(worker);
         flush_dirty(worker);
         if (worker->items || garbage_is_pressing(worker))
             break;
-        waited = !has_rounds_left(worker);
         found = cmsgr__center_wait(worker->center, wait_length(worker, deadline_ns));
         if (found < 0)
             return found;
         receive_hot(worker);
-        if (worker->items || (found & 2))
-            break;
-        if (!found && waited) { /* time passed, or somebody woke us for nothing that we know */
-            if (!worker->garbage.first)
-                return 0;
-            break;
-        }
-    }
+    } while (!worker->items && !(found & (CMSGR__FOUND_USER | CMSGR__FOUND_WAKEUP)) &&
+             (found || has_rounds_left(worker)) && !is_over(worker, deadline_ns));
+    if (!worker->items && !(found & CMSGR__FOUND_USER) && !worker->garbage.first)
+        return 0;
     worker->stats.turns++;
     return 1;
 }

@@ -18,9 +18,9 @@ static void test_control_frames(cmsgr_env *env)
     CHECK_EQ(cmsgr_stream_send_bytes(p.stream[0], pair_banner, sizeof pair_banner), 0);
     CHECK_EQ(cmsgr_stream_send_frame(p.stream[0], CMSGR_TAG_HELLO, payload, 36), 0);
     CHECK_EQ(cmsgr_stream_send_frame(p.stream[0], CMSGR_TAG_WAIT, NULL, 0), 0);
-    CHECK_EQ(cmsgr_stream_send_frame(p.stream[0], CMSGR_TAG_AUTH_REQUEST, payload, 600000), 0);
+    CHECK_EQ(cmsgr_stream_send_frame(p.stream[0], CMSGR_TAG_AUTH_REQUEST, payload, 200000), 0);
     const struct { int tag; size_t payload_len, wire_len; } expected[] = {
-        {CMSGR_TAG_BANNER, 16, 26}, {CMSGR_TAG_HELLO, 36, 72}, {CMSGR_TAG_WAIT, 0, 32}, {CMSGR_TAG_AUTH_REQUEST, 600000, 600036}};
+        {CMSGR_TAG_BANNER, 16, 26}, {CMSGR_TAG_HELLO, 36, 72}, {CMSGR_TAG_WAIT, 0, 32}, {CMSGR_TAG_AUTH_REQUEST, 200000, 200036}};
     for (int i = 0; i < 4; i++) {
         pair_settle(&p);
         CHECK_EQ(p.logged, 1);
@@ -352,7 +352,7 @@ static void send_raw(pair *q, uint64_t seq, uint64_t ack_seq, int aborted)
     pair_settle(q);
 }
 
-/* Duplicates are dropped and reading goes on; gaps are accepted and counted; aborted frames cost no number. */
+/* Duplicates are dropped and reading goes on; gaps are accepted; both are counted and told. Aborted frames cost no number. */
 static void test_sequence(cmsgr_env *env)
 {
     cmsgr_worker_stats stats;
@@ -365,7 +365,14 @@ static void test_sequence(cmsgr_env *env)
     send_raw(&p, 2, 0, 0);
     send_raw(&p, 7, 0, 0);
     send_raw(&p, 0, 0, 0);
-    CHECK_EQ(p.logged, 3);
+    CHECK_EQ(p.logged, 6);
+    for (int i = 0; i < 3; i++) {
+        const int at[] = {1, 3, 5}, got[] = {1, 7, 0}, expected[] = {2, 3, 8};
+
+        CHECK_EQ(p.log[at[i]].kind, CMSGR_ITEM_SEQUENCE);
+        CHECK_EQ(p.log[at[i]].got, got[i]);
+        CHECK_EQ(p.log[at[i]].expected, expected[i]);
+    }
     CHECK_EQ(pair_info(&p, 1).in_seq, 7);
     cmsgr_worker_get_stats(p.worker, &stats);
     CHECK_EQ(stats.duplicates_dropped, 2);
@@ -373,9 +380,9 @@ static void test_sequence(cmsgr_env *env)
     CHECK_EQ(stats.frames_aborted, 1);
     CHECK_EQ(stats.acks_sent > 0, 1);
     send_raw(&p, 8, 99, 0); /* acknowledges what was never sent */
-    CHECK_EQ(p.log[3].error, CMSGR_E_ACK_BEYOND_SENT);
-    CHECK_EQ(p.log[3].got, 99);
-    CHECK_EQ(p.log[3].expected, 0);
+    CHECK_EQ(p.log[6].error, CMSGR_E_ACK_BEYOND_SENT);
+    CHECK_EQ(p.log[6].got, 99);
+    CHECK_EQ(p.log[6].expected, 0);
     pair_close(&p);
 }
 
@@ -458,6 +465,58 @@ static void test_stale(cmsgr_env *env)
     pair_close(&p);
 }
 
+/* A wakeup that comes together with an event of the I/O phase ends the turn all the same. */
+static void on_io(void *arg, int fd, int mask)
+{
+    char byte;
+
+    (void)mask;
+    CHECK_EQ(read(fd, &byte, 1), 1);
+    cmsgr_center_wakeup(arg);
+}
+
+static void test_wakeup_beside_io(cmsgr_env *env)
+{
+    cmsgr_center *center;
+    int64_t began_ns;
+    int fd[2];
+
+    pair_open(&p, env, NULL);
+    center = cmsgr_worker_center(p.worker);
+    CHECK_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fd), 0);
+    CHECK_EQ(cmsgr_center_add_file(center, fd[0], CMSGR_READABLE, CMSGR_PHASE_IO, on_io, center), 0);
+    CHECK_EQ(write(fd[1], "x", 1), 1);
+    began_ns = cmsgr_env_now_ns(env);
+    CHECK_EQ(cmsgr_worker_turn(p.worker, INT64_C(30000000000)), 0);
+    CHECK(cmsgr_env_now_ns(env) - began_ns < INT64_C(20000000000));
+    CHECK_EQ(cmsgr_center_del_file(center, fd[0], CMSGR_READABLE), 0);
+    close(fd[0]);
+    close(fd[1]);
+    pair_close(&p);
+}
+
+/* What was due to be told when the session moved is told by the new owner. */
+static void test_move_with_drained_due(cmsgr_env *env)
+{
+    cmsgr_worker *other;
+    cmsgr_item *item;
+
+    pair_open(&p, env, NULL);
+    CHECK_EQ(cmsgr_worker_new(&other, env), 0);
+    pair_send(&p, 0, 127, 0, payload, 10);
+    cmsgr_session_notify_drained(p.session[0], 0, 1);
+    cmsgr_session_reset(p.session[0], 1); /* lists it on the old worker */
+    CHECK_EQ(cmsgr_session_move(p.session[0], other), 0);
+    CHECK(!cmsgr_worker_take_item(p.worker));
+    CHECK_EQ(cmsgr_worker_turn(other, 0), 1);
+    item = cmsgr_worker_take_item(other);
+    CHECK(item && item->kind == CMSGR_ITEM_DRAINED);
+    CHECK(!cmsgr_worker_take_item(other));
+    CHECK_EQ(cmsgr_session_move(p.session[0], p.worker), 0);
+    pair_close(&p);
+    cmsgr_worker_free(other);
+}
+
 /* A session moves to another worker with messages queued and a kick under way; nothing is left behind. */
 static void test_move(cmsgr_env *env)
 {
@@ -486,6 +545,25 @@ static void test_move(cmsgr_env *env)
     CHECK_EQ(pair_count(&p, CMSGR_ITEM_MESSAGE), 2);
     pair_close(&p);
     cmsgr_worker_free(other);
+}
+
+/* A socket may break between two steps of a handshake: who takes the second one has not heard of it, and will. */
+static void test_steps_on_a_broken_stream(cmsgr_env *env)
+{
+    pair_open(&p, env, NULL);
+    pair_send(&p, 0, 127, 1, payload, 100);
+    cmsgr_stream_fail(p.stream[0]);
+    CHECK_EQ(cmsgr_stream_send_bytes(p.stream[0], pair_banner, sizeof pair_banner), 0);
+    CHECK_EQ(cmsgr_stream_send_frame(p.stream[0], CMSGR_TAG_WAIT, NULL, 0), 0);
+    CHECK_EQ(cmsgr_stream_start(p.stream[0], p.session[0], 1), 0);
+    CHECK_EQ(cmsgr_stream_start(p.stream[0], p.session[0], 1), CMSGR_E_NOT_READY);
+    CHECK_EQ(cmsgr_stream_unsent_bytes(p.stream[0]), 0);
+    pair_settle(&p);
+    CHECK_EQ(p.logged, 1);
+    CHECK_EQ(p.log[0].kind, CMSGR_ITEM_FAULT);
+    CHECK_EQ(p.log[0].error, CMSGR_E_INJECTED);
+    CHECK_EQ(pair_info(&p, 0).queued_messages, 1);
+    pair_close(&p);
 }
 
 /* Injected congestion delays and loses nothing; an injected failure is a fault like any other. */
@@ -619,7 +697,10 @@ int main(void)
     test_queue_limit(env);
     test_notify_send(env);
     test_stale(env);
+    test_wakeup_beside_io(env);
     test_move(env);
+    test_move_with_drained_due(env);
+    test_steps_on_a_broken_stream(env);
     test_injection(env);
     test_end_of_stream(env);
     cmsgr_env_free(env);

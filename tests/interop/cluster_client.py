@@ -6,7 +6,16 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 from ceph_msgr import Config, Connection, EntityType, Message, Messenger, Policy
-from ceph_msgr.auth import AuthRegistry, CephxClient, ClientAuth, Keyring, NoneClient
+from ceph_msgr.auth import (
+    AuthRegistry,
+    CephxClient,
+    ClientAuth,
+    Keyring,
+    NoneClient,
+    RotatingSecrets,
+    rotating_request,
+)
+from ceph_msgr.messages import MAuth, MAuthReply
 from ceph_msgr.wire.entity import AuthEntityName
 from tests.conftest import Deadline
 from tests.interop.lab import MonLab
@@ -20,6 +29,19 @@ ADMIN = AuthEntityName.parse("client.admin")
 def login_of(lab: MonLab) -> ClientAuth:
     """That of client.admin, by the method of the lab."""
     return NoneClient(ADMIN) if lab.auth == "none" else CephxClient.from_keyring(Keyring.load(lab.admin_keyring), ADMIN)
+
+
+def fetch_rotating_secrets(
+    lab: MonLab, keyring: Keyring, name: str, deadline: Deadline, *, mode: str = "crc"
+) -> RotatingSecrets:
+    """Those of the service that `name` is one of, from the real monitor."""
+    login = CephxClient.from_keyring(keyring, name)
+    with ClusterClient(login, login.name, mode=mode) as daemon:
+        connection = daemon.dial(EntityType.MON, lab.address, deadline)
+        connection.send_message(MAuth(rotating_request()))
+        reply = daemon.recorder.skip_to_message(MAuthReply, deadline)
+    assert reply.result == 0, reply.result_text
+    return RotatingSecrets.from_reply(reply.auth_payload, keyring.entry(name).key)
 
 
 class ClusterClient:

@@ -37,7 +37,7 @@ def mon_cephx(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MonLab]:
         yield lab
 
 
-def _osd(tmp_path_factory: pytest.TempPathFactory, auth: Auth) -> Iterator[OsdLab]:
+def make_osd_lab(tmp_path_factory: pytest.TempPathFactory, auth: Auth) -> Iterator[OsdLab]:
     _require_ceph(*osd_lab.PROGRAMS)
     with OsdLab(tmp_path_factory.mktemp(f"osd-{auth}"), auth=auth) as lab:
         yield lab
@@ -46,13 +46,13 @@ def _osd(tmp_path_factory: pytest.TempPathFactory, auth: Auth) -> Iterator[OsdLa
 @pytest.fixture(scope="session")
 def osd_none(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OsdLab]:
     """A monitor and an OSD with auth none, shared by all tests of the run."""
-    yield from _osd(tmp_path_factory, "none")
+    yield from make_osd_lab(tmp_path_factory, "none")
 
 
 @pytest.fixture(scope="session")
 def osd_cephx(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OsdLab]:
     """A monitor and an OSD with auth cephx, shared by all tests of the run."""
-    yield from _osd(tmp_path_factory, "cephx")
+    yield from make_osd_lab(tmp_path_factory, "cephx")
 
 
 @pytest.fixture(params=["none", "cephx"])

@@ -168,6 +168,13 @@ class Daemon:
             process.kill()
             process.wait()
 
+    def kill(self) -> None:
+        """Ends it by SIGKILL."""
+        process, self._process = self._process, None
+        if process:
+            process.kill()
+            process.wait()
+
     def check_alive(self, wait_s: float = 0.0) -> None:
         """Waits so long on the process, and not on the clock: one that dies is noticed at once.
 

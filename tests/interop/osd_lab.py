@@ -73,6 +73,10 @@ class OsdLab:
         self._daemon.stop()
         self.mon.close()
 
+    def kill_osd(self) -> None:
+        """It cannot say good-bye, and no other OSD reports it: for the monitor it is up for another 15 minutes."""
+        self._daemon.kill()
+
     def log_tail(self) -> str:
         return f"{self._daemon.log_tail()}\n{self.mon.log_tail()}"
 

@@ -20,15 +20,13 @@ from ceph_msgr.auth import (
     ConMode,
     CryptoKey,
     Keyring,
-    RotatingSecrets,
-    rotating_request,
 )
-from ceph_msgr.messages import MAuth, MAuthReply, MMonGetMap, MMonMap, MPing
+from ceph_msgr.messages import MMonGetMap, MMonMap, MPing
 from ceph_msgr.protocol import handshake
 from ceph_msgr.protocol.banner import Banner
 from ceph_msgr.wire.entity import AuthEntityName
 from tests.conftest import Deadline
-from tests.interop.cluster_client import ADMIN, ClusterClient
+from tests.interop.cluster_client import ADMIN, ClusterClient, fetch_rotating_secrets
 from tests.interop.fake_mon import FakeMon, loopback_messenger
 from tests.interop.lab import CephClient, MonLab
 from tests.interop.recorder import Recorder
@@ -139,31 +137,23 @@ def test_a_wrong_key_or_name_is_refused(
 # ---- as a service of the real cluster ----
 
 
-def get_or_create(lab: MonLab, name: str) -> CryptoKey:
+def get_or_create(lab: MonLab, name: str) -> Keyring:
     answer = lab.client.ceph("auth", "get-or-create", name, "mon", "allow profile osd", "osd", "allow *").check()
-    return Keyring.parse(answer.stdout, name).entry(name).key
+    return Keyring.parse(answer.stdout, name)
 
 
 @pytest.fixture(params=["crc", "secure"])
 def service(request: pytest.FixtureRequest, mon_cephx: MonLab, deadline: Deadline) -> Iterator[Messenger]:
     """osd.7, ours: it has fetched its rotating secrets, listens, and answers pings."""
     mode: str = request.param
-    name = AuthEntityName.parse("osd.7")
-    key = get_or_create(mon_cephx, str(name))
-    with ClusterClient(CephxClient(name, key), name, mode=mode) as osd:
-        connection = osd.dial(EntityType.MON, mon_cephx.address, deadline)
-        assert osd.messenger.entity_name == EntityName(EntityType.OSD, 7)
-        connection.send_message(MAuth(rotating_request()))
-        reply = osd.recorder.skip_to_message(MAuthReply, deadline)
-        assert reply.result == 0, reply.result_text
-        secrets = RotatingSecrets.from_reply(reply.auth_payload, key)
+    secrets = fetch_rotating_secrets(mon_cephx, get_or_create(mon_cephx, "osd.7"), "osd.7", deadline, mode=mode)
     assert len(secrets.keys) == 3
     assert secrets.renew_at_s > time.time()
 
     def auth(config: Config) -> AuthRegistry:
         return AuthRegistry(EntityType.OSD, config, servers=[CephxService(EntityType.OSD, secrets)])
 
-    with loopback_messenger(str(name), Policy.stateless_server(), number=7, auth=auth, ms_service_mode=mode) as messenger:
+    with loopback_messenger("osd.7", Policy.stateless_server(), number=7, auth=auth, ms_service_mode=mode) as messenger:
         recorder = Recorder()
         recorder.answer = lambda message: message.connection.send_message(message)
         messenger.add_dispatcher_head(recorder)

@@ -16,11 +16,11 @@ from ceph_msgr.messages import MOSDOp, MOSDOpReply, OSDOp, object_hash
 from ceph_msgr.wire.encoding import Decoder, Utime
 from tests.conftest import Deadline
 from tests.interop.cluster_client import ClusterClient, login_of
+from tests.interop.fake_osd import OpCode
 from tests.interop.osd_lab import OsdLab
 
 pytestmark = pytest.mark.contract("H7")
 
-READ, STAT, WRITE, WRITEFULL, DELETE = 0x1201, 0x1202, 0x2201, 0x2202, 0x2205
 #: As librados has them: the result is wanted on disk, redirects are understood.
 READ_FLAGS, WRITE_FLAGS = 0x400014, 0x400024
 
@@ -58,16 +58,16 @@ class Rados:
         return reply
 
     def write(self, oid: str, data: bytes, offset: int = 0) -> None:
-        assert self.ask(oid, OSDOp(WRITE, offset=offset, length=len(data)), data).result == 0
+        assert self.ask(oid, OSDOp(OpCode.WRITE, offset=offset, length=len(data)), data).result == 0
 
     def read(self, oid: str, offset: int = 0, length: int = 0) -> bytes:
-        reply = self.ask(oid, OSDOp(READ, offset=offset, length=length))
+        reply = self.ask(oid, OSDOp(OpCode.READ, offset=offset, length=length))
         assert reply.result >= 0, reply.result
         return bytes(reply.data)
 
     def stat(self, oid: str) -> tuple[int, Utime]:
         """Its size in bytes, and its mtime."""
-        reply = self.ask(oid, OSDOp(STAT))
+        reply = self.ask(oid, OSDOp(OpCode.STAT))
         assert reply.result == 0, reply.result
         decoder = Decoder(reply.data, "stat")
         return decoder.u64(), decoder.utime()
@@ -121,18 +121,18 @@ def test_what_rados_puts_we_read(rados: Rados, tmp_path: Path, rng: random.Rando
 
 
 def test_an_object_that_is_not_there(rados: Rados) -> None:
-    for op in (STAT, READ):
+    for op in (OpCode.STAT, OpCode.READ):
         assert rados.ask("nosuch", OSDOp(op)).result == -errno.ENOENT
     rados.write("gone", b"x")
-    assert rados.ask("gone", OSDOp(DELETE)).result == 0
-    assert rados.ask("gone", OSDOp(STAT)).result == -errno.ENOENT
+    assert rados.ask("gone", OSDOp(OpCode.DELETE)).result == 0
+    assert rados.ask("gone", OSDOp(OpCode.STAT)).result == -errno.ENOENT
 
 
 def test_many_at_once(rados: Rados) -> None:
     """The OSD answers all, whatever their order."""
     data = {tid: f"object {tid}".encode() for tid in range(1, 201)}
     for tid, text in data.items():
-        oid, op = f"many-{tid}", OSDOp(WRITEFULL, length=len(text), payload_len=len(text))
+        oid, op = f"many-{tid}", OSDOp(OpCode.WRITEFULL, length=len(text), payload_len=len(text))
         rados.connection.send_message(
             MOSDOp(
                 oid, [op], data=text, pool=rados.lab.pool_id, hash=object_hash(oid), epoch=rados.lab.epoch, flags=WRITE_FLAGS,

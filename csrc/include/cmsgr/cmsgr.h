@@ -427,6 +427,7 @@ typedef struct cmsgr_entry {
     void *owner[4];
     uint64_t features;  /* the features it was encoded for; CMSGR_FEATURES_ANY if they do not matter */
     int64_t queued_ns;
+    int64_t cost;       /* what it counts for in queued_bytes */
     uint32_t pieces;    /* unsent pieces that point into the segments */
     uint8_t unencoded;  /* segments are not there yet: see cmsgr_session_take_stale */
     uint8_t done;       /* off every list; garbage as soon as pieces is 0 */
@@ -460,9 +461,8 @@ int cmsgr_session_send_keepalive(cmsgr_session *session, int on_owner);
 /* The features messages are encoded for: 0 until the first handshake ended. Any thread. */
 uint64_t cmsgr_session_features(const cmsgr_session *session);
 /* Owner. Sets the features. NULL if every queued entry is encoded for them; else the whole queue, in order, in which `unencoded`
- * marks the entries to encode (their old segments and references are still there). Give them back by
- * cmsgr_session_put_stale, all of them or without those that are to be dropped (their memory is then the caller's).
- * No message may be written in between. */
+ * marks the entries to encode (their old segments and references are still there). Give all of them back by
+ * cmsgr_session_put_stale; those marked `done` are dropped. No message may be written in between. */
 cmsgr_entry *cmsgr_session_take_stale(cmsgr_session *session, uint64_t features);
 void cmsgr_session_put_stale(cmsgr_session *session, cmsgr_entry *entries);
 /* Owner. With `on`, the next send while no stream is attached surfaces as CMSGR_ITEM_SEND_QUEUED, once. */
@@ -501,6 +501,7 @@ typedef struct cmsgr_stream_config {
     cmsgr_throttle *policy_messages; /* each may be NULL; a reference is taken */
     cmsgr_throttle *policy_bytes;
     cmsgr_throttle *dispatch_bytes;
+    cmsgr_throttle *dispatch_messages; /* 1 per message, given back with dispatch_bytes: small messages are bounded too */
     /* For tests, 0 in production: the socket is shut down at one of so many reads and writes; only one of so many attempts to
      * write does write. */
     uint32_t inject_socket_failures, inject_network_congestion;
@@ -525,7 +526,8 @@ void cmsgr_stream_set_revision(cmsgr_stream *stream, int revision);
 /* Secure mode in both directions from here on: frames sent after this, frames parsed after the next continue. `secret` is the
  * connection secret, at least 40 bytes; `is_client` tells whether we dialled ("Keys and nonces"). */
 int cmsgr_stream_set_keys(cmsgr_stream *stream, const uint8_t *secret, size_t len, int is_client);
-/* Append bytes (the banner) or a control frame; they go out in this turn's flush. */
+/* Append bytes (the banner) or a control frame; they go out in this turn's flush. On a stream that has faulted this, and
+ * cmsgr_stream_start, succeed to no effect: the fault may not have been taken yet, and tells by itself. */
 int cmsgr_stream_send_bytes(cmsgr_stream *stream, const void *data, size_t len);
 int cmsgr_stream_send_frame(cmsgr_stream *stream, int tag, const void *payload, size_t len);
 /* The answer to a frame that was handed up, or to a received one that was intercepted: go on. */

@@ -1,0 +1,82 @@
+"""Taking over a socket of another worker: what the old socket brought is dispatched before anything of the new one."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import pytest
+
+from ceph_msgr import Policy
+from ceph_msgr.protocol.frames import SessionReconnectFrame
+from ceph_msgr.protocol.states import State
+from ceph_msgr.protocol.tags import Tag
+from ceph_msgr.wire.addr import EntityAddr, EntityAddrVec
+from tests.messenger.dispatchers import RAW_FAST
+from tests.messenger.lab import Lab, Node
+from tests.messenger.raw_peer import RawPeer
+
+_COOKIE = 77
+
+
+def be_handed_over(lab: Lab, server: Node, old: RawPeer, new: RawPeer, server_cookie: int, *tids: int) -> None:
+    """``new`` reconnects the session of ``old``, and sends messages behind it; until the server's first worker must act."""
+    own = EntityAddr.parse(f"any:127.0.0.1:0/{old.addr.port}")
+    new.send_frame(SessionReconnectFrame(EntityAddrVec([own]), _COOKIE, server_cookie, 2, 1, 0))
+    for tid in tids:
+        new.send_message(RAW_FAST, tid, tid=tid)
+    lab.wait_until(
+        lambda: any(connection._protocol.state is State.HANDED_OVER for connection in server.connections()), "the hand-over"
+    )
+
+
+@pytest.mark.contract("H1")
+@pytest.mark.parametrize("lab", [2], indirect=True)
+def test_the_old_workers_batch_goes_first(lab: Lab) -> None:
+    """Found by a synthetic run (seed 5000 and on): the take-over moved the session away from its worker while messages of the
+    same turn were still to be dispatched there, so that later ones could overtake them on the other worker."""
+    server = lab.server(Policy.stateful_server())
+    addr = server.addrs[0]
+    overtaken = threading.Event()
+
+    def on_message(message: Any) -> None:
+        if message.tid == 1:
+            overtaken.wait(0.2)
+        elif message.tid == 3:
+            overtaken.set()
+
+    server.seen.hooks["ms_fast_dispatch"] = on_message
+    with RawPeer.dial(addr, lab.deadline) as old, RawPeer.dial(addr, lab.deadline) as new:
+        ident = old.become_client(addr, cookie=_COOKIE)
+        new.exchange_banners()
+        new.say_hello_to(addr)
+        new.log_in()
+        new.sign()
+        with lab.stopped():
+            for tid in (1, 2):
+                old.send_message(RAW_FAST, tid, tid=tid)
+            be_handed_over(lab, server, old, new, ident.cookie, 3)
+        lab.wait_until(lambda: len(server.seen.messages) == 3, "three messages")
+        assert [call.tid for call in server.seen.messages] == [1, 2, 3]
+        threads = [call.thread for call in server.seen.messages]
+        assert threads == ["msgr-worker-0", "msgr-worker-0", "msgr-worker-1"]
+
+
+@pytest.mark.parametrize("lab", [2], indirect=True)
+def test_a_mark_down_before_the_first_hop_refuses_the_newcomer(lab: Lab) -> None:
+    server = lab.server(Policy.stateful_server())
+    addr = server.addrs[0]
+    with RawPeer.dial(addr, lab.deadline) as old, RawPeer.dial(addr, lab.deadline) as new:
+        ident = old.become_client(addr, cookie=_COOKIE)
+        accepted: Any = server.seen.last_accepted
+        # The message is dispatched between the decision to take over and the first hop.
+        server.seen.hooks["ms_fast_dispatch"] = lambda message: accepted.mark_down()
+        new.exchange_banners()
+        new.say_hello_to(addr)
+        new.log_in()
+        new.sign()
+        with lab.stopped():
+            old.send_message(RAW_FAST, 1, tid=1)
+            be_handed_over(lab, server, old, new, ident.cookie)
+        assert new.recv_raw_frame("an answer").tag == Tag.SESSION_RESET
+        assert accepted.is_closed
