@@ -70,7 +70,7 @@ def require_toolchain() -> None:
     if not header.exists():
         raise SystemExit(f"ceph_msgr: {header} not found; on Debian: apt install python3-dev")
     probe = subprocess.run(
-        [*shlex.split(compiler), "-E", "-"], input=b"#include <openssl/evp.h>\n", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        [*shlex.split(compiler), "-E", "-"], input=b"#include <openssl/evp.h>\n", capture_output=True, check=False
     )
     if probe.returncode:
         raise SystemExit("ceph_msgr: openssl/evp.h not found; on Debian: apt install libssl-dev")

@@ -17,7 +17,7 @@ import weakref
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from types import TracebackType
-from typing import Self
+from typing import ClassVar, Self
 
 from ceph_msgr import _core
 from ceph_msgr.auth.none import NoneClient, NoneServer
@@ -38,6 +38,7 @@ from ceph_msgr.metrics import PerfCounters, throttle_counters
 from ceph_msgr.net.posix import ConnectedSocket, SocketOptions
 from ceph_msgr.net.processor import Processor
 from ceph_msgr.net.stack import Stack
+from ceph_msgr.net.threads import Deadline
 from ceph_msgr.net.worker import Worker
 from ceph_msgr.policy import Policy
 from ceph_msgr.protocol.events import Accepted, DialRequested
@@ -51,6 +52,9 @@ _log = get_logger("messenger")
 #: A new incarnation's nonce is so much higher: far from those of other processes, which are process ids.
 _NONCE_STEP = 1_000_000
 
+#: How long we wait for callbacks that do not return, where the user gave no time: shutdown(), and the end of the program.
+_DRAIN_TIMEOUT_S = 5.0
+
 Addresses = str | EntityAddr | Iterable[EntityAddr]
 
 
@@ -61,7 +65,7 @@ class Messenger:
     and waited for at the end. Workers are shared by all messengers of a process, unless a ``stack`` is given.
     """
 
-    _live: weakref.WeakSet[Messenger] = weakref.WeakSet()
+    _live: ClassVar[weakref.WeakSet[Messenger]] = weakref.WeakSet()
 
     def __init__(
         self, name: AuthEntityName, *, number: int, nonce: int, config: Config, auth: AuthRegistry, stack: Stack
@@ -89,6 +93,9 @@ class Messenger:
         self.dispatch_throttle = _core.Throttle(f"msgr_dispatch_throttler-{name}", config.ms_dispatch_throttle_bytes)
         #: For tests (``ceph_msgr.testing``): asked at the breakpoints of all connections made from now on.
         self.interceptor: Interceptor | None = None
+        self.dispatch_message_throttle = _core.Throttle(
+            f"msgr_dispatch_message_throttler-{name}", config.ms_dispatch_throttle_messages
+        )
         #: For tests: called, on any thread, with what an ``ms_die_on_*`` option makes fatal. It may abort the process; what it
         #: raises is logged.
         self.on_fatal: Callable[[Exception], object] | None = None
@@ -105,6 +112,7 @@ class Messenger:
         self._is_started = False
         self._is_stopping = False
         self._was_shut_down = threading.Event()
+        self._ending = threading.Lock()
         self._local = LocalDelivery(self.dispatch_table.deliver, start_thread=stack.thread_starter)
         self._loopback = LoopbackConnection(self, self._local)
         self._live.add(self)
@@ -207,33 +215,42 @@ class Messenger:
                 return
             self._is_stopping = True
         if self._processor:
-            self._processor.stop(nowait=self.stack.in_worker_thread())
+            self._processor.stop(nowait=self._is_on_own_thread())
         self.mark_down_all()
         self._loopback.close()
-        if not self._is_on_own_thread():
-            self.stack.drain()
+        if not self._is_on_own_thread() and not self.stack.drain(_DRAIN_TIMEOUT_S):
+            _log.warning("%s: a callback has not returned for %g s, shutting down without it", self.name, _DRAIN_TIMEOUT_S)
         self._was_shut_down.set()
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Block until ``shutdown`` was called (False if that takes longer than ``timeout`` seconds) and its end is complete:
-        queued callbacks are delivered, threads are joined. ``RuntimeError`` on a worker or dispatch thread. True at once
-        if the messenger was never started."""
+        """Block until ``shutdown`` was called and its end is complete: queued callbacks are delivered, threads are joined. False
+        if that takes longer than ``timeout`` seconds, for want of a shutdown or because a callback does not return.
+        ``RuntimeError`` on a worker or dispatch thread. True at once if the messenger was never started."""
         if self._is_on_own_thread():
             raise RuntimeError("wait() on a worker or dispatch thread would wait for itself")
+        deadline = Deadline(timeout)
         if not self._is_started:
             return True
-        if not self._was_shut_down.wait(timeout):
+        if not self._was_shut_down.wait(deadline.left()):
             return False
-        self.stack.drain()  # what shutdown posted has told the dispatch queue of every reset by then
+        with self._ending:
+            return not self._was_shut_down.is_set() or self._end(deadline)
+
+    def _end(self, deadline: Deadline) -> bool:
+        if not self.stack.drain(deadline.left()):  # what shutdown posted has told the dispatch queue of every reset by then
+            return False
         for thread in (self.dispatch_queue, self._local):
             thread.shutdown()
-            thread.wait()
+            if not thread.wait(deadline.left()):
+                return False
         for connection in self._table.all():
             connection.close(notify=False)
-        self.stack.drain()
+        if not self.stack.drain(deadline.left()):
+            return False
         with self._lock:
             self._processor = None
             self._is_started = self._is_ready = False
+        self._was_shut_down.clear()
         return True
 
     def _is_on_own_thread(self) -> bool:
@@ -303,6 +320,10 @@ class Messenger:
                 break
             connection.close(notify=False)  # another thread was faster
         connection.start(DialRequested())
+        with self._lock:
+            is_late = self._is_stopping
+        if is_late:
+            connection.close(notify=False)  # shutdown() may have looked at the table before it was there
         return connection
 
     def get_loopback_connection(self) -> Connection:
@@ -324,7 +345,7 @@ class Messenger:
         peer_addr = replace(peer_addr, type=AddrType.MSGR2, nonce=0)
         connection = AsyncConnection.accepted(self, worker, fd, peer_addr, self._processor.handshake_finished)
         self._table.add(connection)
-        connection.start(Accepted(peer_addr))
+        connection.start(Accepted(peer_addr, _core.tcp_local_addr(fd)))
 
     # ---- policies ----
 
@@ -365,8 +386,8 @@ class Messenger:
 
     def perf_counters(self) -> list[PerfCounters]:
         """Of the workers, of this messenger's dispatching, and of its dispatch throttle; see ``metrics``."""
-        throttle = throttle_counters(self.dispatch_throttle)
-        return [*self.stack.perf_counters(), self.dispatchers.perf, self.dispatch_queue.perf, throttle]
+        throttles = map(throttle_counters, (self.dispatch_throttle, self.dispatch_message_throttle))
+        return [*self.stack.perf_counters(), self.dispatchers.perf, self.dispatch_queue.perf, *throttles]
 
     # ---- for connections ----
 
@@ -463,4 +484,5 @@ def _shut_all_down() -> None:
     for messenger in list(Messenger._live):
         if messenger.stack.is_usable:
             messenger.shutdown()
-            messenger.wait()
+            if not messenger.wait(_DRAIN_TIMEOUT_S):
+                _log.error("%s: a callback does not return, the program ends without it", messenger.name)

@@ -345,13 +345,15 @@ class Stream:
     def __init__(
         self, worker: WorkerCore, fd: int, owner: StreamOwner, *, connecting: bool, limits: Limits | None = None,
         policy_messages: Throttle | None = None, policy_bytes: Throttle | None = None, dispatch_bytes: Throttle | None = None,
+        dispatch_messages: Throttle | None = None,
         inject_socket_failures: int = 0, inject_network_congestion: int = 0,
     ) -> None: ...
     owner: StreamOwner
     @property
     def fd(self) -> int: ...
     def set_throttles(
-        self, policy_messages: Throttle | None, policy_bytes: Throttle | None, dispatch_bytes: Throttle | None
+        self, policy_messages: Throttle | None, policy_bytes: Throttle | None, dispatch_bytes: Throttle | None,
+        dispatch_messages: Throttle | None = None,
     ) -> None: ...
     def set_revision(self, revision: int) -> None: ...
     def set_keys(self, secret: bytes, *, is_client: bool) -> None:

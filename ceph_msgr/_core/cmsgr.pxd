@@ -242,6 +242,7 @@ cdef extern from "cmsgr/cmsgr.h" nogil:
         void *owner[4]
         uint64_t features
         uint8_t unencoded
+        uint8_t done
 
     cmsgr_entry *cmsgr_entry_new(cmsgr_env *env)
     void cmsgr_entry_free(cmsgr_env *env, cmsgr_entry *entry)
@@ -298,6 +299,7 @@ cdef extern from "cmsgr/cmsgr.h" nogil:
         cmsgr_throttle *policy_messages
         cmsgr_throttle *policy_bytes
         cmsgr_throttle *dispatch_bytes
+        cmsgr_throttle *dispatch_messages
         uint32_t inject_socket_failures, inject_network_congestion
 
     int cmsgr_stream_new(cmsgr_stream **out, cmsgr_worker *worker, int fd, int connecting,

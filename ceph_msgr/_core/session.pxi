@@ -73,7 +73,7 @@ cdef class Session:
                 front = message.encode_payload(features)
                 if self.is_closed:
                     return False
-                # encode_payload may have let other threads run; between here and the queueing nobody does.
+                # encode_payload may have let other threads run.
                 current = cmsgr_session_features(self.c)
                 if current == features:
                     break
@@ -81,13 +81,13 @@ cdef class Session:
         entry = new_entry(message)
         try:
             entry.features = features
-            if features:
-                fill_entry(entry, message, front, borrow)
-            else:
-                entry.unencoded = True
+            # Before the features are known only the front has to wait: the rest is copied and counted now like any other.
+            fill_entry(entry, message, front if features else b"", borrow)
+            entry.unencoded = not features
             if encodes:
                 hold_message(entry, message)
-            rc = cmsgr_session_send(self.c, entry, self.worker.is_owner())
+            # Taking the segments' memory may have run anything.
+            rc = CMSGR_E_CLOSED if self.is_closed else cmsgr_session_send(self.c, entry, self.worker.is_owner())
             if rc == 0:
                 return True
             if rc == CMSGR_E_QUEUE_FULL:
@@ -161,27 +161,21 @@ cdef class Session:
     # ---- the owner's thread ----
 
     def take_features(self, uint64_t features):
+        cdef cmsgr_entry *first
         cdef cmsgr_entry *entry
-        cdef cmsgr_entry *next
-        cdef cmsgr_entry *first = NULL
-        cdef cmsgr_entry **last = &first
         self.ensure_owner()
         if not features:
             raise ValueError("features 0 stands for features that are not known yet")
-        entry = cmsgr_session_take_stale(self.c, features)
+        first = entry = cmsgr_session_take_stale(self.c, features)
         while entry:
-            next = entry.next
-            entry.next = NULL
-            if self.is_closed or not self.encode_entry(entry, features):
-                free_entry(entry)
-            else:
-                last[0] = entry
-                last = &entry.next
-            entry = next
-        if first and not self.is_closed:
-            cmsgr_session_put_stale(self.c, first)
-        else:
-            free_entries(first)
+            entry.done = not self.encode_entry(entry, features)
+            entry = entry.next
+        if self.is_closed:  # an encoder has marked the connection down
+            entry = first
+            while entry:
+                entry.done = True
+                entry = entry.next
+        cmsgr_session_put_stale(self.c, first)
 
     # False if it cannot be encoded: the message is dropped, and somebody was told.
     cdef bint encode_entry(self, cmsgr_entry *entry, uint64_t features) noexcept:
@@ -191,8 +185,8 @@ cdef class Session:
         message = <Message>entry.owner[OWNER_MESSAGE]
         try:
             front = message.encode_payload(features)
-            release_owners(entry, 3)
-            fill_entry(entry, message, front, False)
+            release_owners(entry, 1)
+            fill_segment(entry, 0, front, False)
         except BaseException as exc:
             self.table.fail(message, exc)
             return False

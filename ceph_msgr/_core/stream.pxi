@@ -33,6 +33,7 @@ cdef class Stream:
 
     def __cinit__(self, WorkerCore worker not None, int fd, owner, *, bint connecting, Limits limits=None,
                   Throttle policy_messages=None, Throttle policy_bytes=None, Throttle dispatch_bytes=None,
+                  Throttle dispatch_messages=None,
                   uint32_t inject_socket_failures=0, uint32_t inject_network_congestion=0):
         cdef int rc
         worker.ensure_open()
@@ -44,7 +45,7 @@ cdef class Stream:
         if limits is None:
             limits = Limits()
         self.config.limits = limits.c
-        self.configure(policy_messages, policy_bytes, dispatch_bytes)
+        self.configure(policy_messages, policy_bytes, dispatch_bytes, dispatch_messages)
         self.config.inject_socket_failures = inject_socket_failures
         self.config.inject_network_congestion = inject_network_congestion
         self.slot = <StreamSlot *>malloc(sizeof(StreamSlot))
@@ -77,10 +78,12 @@ cdef class Stream:
             cmsgr_center_post(self.worker.center.c, on_end_posted, self.slot)
         warn_unclosed("Stream", self.fd)
 
-    cdef void configure(self, Throttle policy_messages, Throttle policy_bytes, Throttle dispatch_bytes) noexcept:
+    cdef void configure(self, Throttle policy_messages, Throttle policy_bytes, Throttle dispatch_bytes,
+                        Throttle dispatch_messages) noexcept:
         self.config.policy_messages = NULL if policy_messages is None else policy_messages.c
         self.config.policy_bytes = NULL if policy_bytes is None else policy_bytes.c
         self.config.dispatch_bytes = NULL if dispatch_bytes is None else dispatch_bytes.c
+        self.config.dispatch_messages = NULL if dispatch_messages is None else dispatch_messages.c
 
     cdef int ensure_open(self) except -1:
         if self.generation != current_generation:
@@ -90,9 +93,10 @@ cdef class Stream:
         self.worker.center.ensure_owner()
         return 0
 
-    def set_throttles(self, Throttle policy_messages, Throttle policy_bytes, Throttle dispatch_bytes):
+    def set_throttles(self, Throttle policy_messages, Throttle policy_bytes, Throttle dispatch_bytes,
+                      Throttle dispatch_messages=None):
         self.ensure_open()
-        self.configure(policy_messages, policy_bytes, dispatch_bytes)
+        self.configure(policy_messages, policy_bytes, dispatch_bytes, dispatch_messages)
         cmsgr_stream_set_throttles(self.slot.c, &self.config)
 
     def set_revision(self, int revision):
@@ -122,7 +126,7 @@ cdef class Stream:
         self.ensure_open()
         PyObject_GetBuffer(payload, &view, PyBUF_SIMPLE)
         try:
-            check(cmsgr_stream_send_frame(self.slot.c, tag, view.buf, view.len), f"send_frame {tag}")
+            cmsgr_stream_send_frame(self.slot.c, tag, view.buf, view.len)  # an error surfaces as the fault, and only there
         finally:
             PyBuffer_Release(&view)
 
@@ -137,7 +141,9 @@ cdef class Stream:
     def start(self, Session session not None, *, bint lossless):
         self.ensure_open()
         session.ensure_open()
-        check(cmsgr_stream_start(self.slot.c, session.c, lossless), "start")
+        cdef int rc = cmsgr_stream_start(self.slot.c, session.c, lossless)
+        if rc != CMSGR_E_CLOSED:  # faulted meanwhile: that surfaces by itself
+            check(rc, "start")
 
     def try_send(self):
         cdef ssize_t unsent

@@ -61,16 +61,15 @@ cdef class WorkerCore:
         return rc
 
     cdef void user_phase(self) noexcept:
-        cdef cmsgr_item *item
-        cmsgr_center_dispatch(self.center.c)
-        while True:
-            item = cmsgr_worker_take_item(self.c)
-            if not item:
-                return
+        # Items before posts: what a post is about to change (a reset, a take-over) must not overtake what came before it.
+        cdef cmsgr_item *item = cmsgr_worker_take_item(self.c)
+        while item:
             if item.kind == CMSGR_ITEM_MESSAGE:
                 self.take_message(item)
             else:
                 self.take_event(item)
+            item = cmsgr_worker_take_item(self.c)
+        cmsgr_center_dispatch(self.center.c)
 
     cdef void take_message(self, const cmsgr_item *item) noexcept:
         cdef void *user = cmsgr_session_user(item.session)

@@ -61,8 +61,8 @@ class Config:
     ms_cluster_type = text("", "The same for the cluster network. Accepted, no effect, as for the public one.", "", _STACK)
     ms_async_poll_us = microseconds(
         -1,
-        "How long a worker looks for events before it sleeps: 0 never, -1 as it pays (at most 50 us, and only while that has been "
-        "finding something), else always so long. A wakeup costs more than the work on a small message.",
+        "How long a worker looks for events before it sleeps: 0 never, -1 as it pays (at most 50 us, and only while that has "
+        "been finding something), else always so long. A wakeup costs more than the work on a small message.",
         minimum=-1,
     )
     ms_async_op_threads = count(
@@ -118,7 +118,9 @@ class Config:
     )
     ms_bind_msgr1 = flag(True, "Bind the first messenger protocol too. Accepted, no effect: only msgr2 is spoken.")
     ms_bind_msgr2 = flag(True, "Bind msgr2. Accepted, no effect: every address is bound for msgr2.")
-    ms_bind_port_min = count(6800, "First port tried when none is given; with 0 for this and the last, the kernel picks one.", maximum=65535)
+    ms_bind_port_min = count(
+        6800, "First port tried when none is given; with 0 for this and the last, the kernel picks one.", maximum=65535
+    )
     ms_bind_port_max = count(7568, "Last port tried when none is given.", maximum=65535)
     ms_bind_retry_count = count(3, "How often binding is tried again after it failed.")
     ms_bind_retry_delay = seconds(5, "Pause between these attempts.")
@@ -169,6 +171,10 @@ class Config:
 
     # ---- bounds on memory ----
 
+    ms_dispatch_throttle_messages = count(
+        64 * 1024,
+        "Messages read and not yet dispatched, per messenger; 0 is no bound. Small messages weigh next to nothing in bytes.",
+    )
     ms_dispatch_throttle_bytes = size(
         100 * _MiB, "Messages read but not yet dispatched, per messenger; 0 is unbounded."
     )

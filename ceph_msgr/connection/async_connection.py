@@ -58,6 +58,8 @@ class AsyncConnection(Connection):
         self._peer_addrs = peer_addrs
         self._is_anon = False
         self._is_marked_down = False
+        #: Marked down by its user, who hears nothing of it any more.
+        self._is_silent = False
         #: Said by another thread and still under way to the worker.
         self._mark: ev.MarkedDown | None = None
         #: What the options of fault injection do to its messages.
@@ -155,8 +157,11 @@ class AsyncConnection(Connection):
         if self._is_marked_down:
             return
         self._is_marked_down = True
+        self._is_silent = not notify
         self._session.mute()
         self.messenger.dispatch_queue.discard(self)
+        if self.worker.is_closed:
+            return  # the stack is stopped, and with it everything of ours
         event = ev.MarkedDown(notify=notify)
         if self.worker.in_thread():
             self._handle(event)
@@ -410,15 +415,15 @@ class AsyncConnection(Connection):
 
     # ---- sockets ----
 
-    def _throttles(self, policy: Policy | None) -> tuple[Any, Any, _core.Throttle]:
+    def _throttles(self, policy: Policy | None) -> tuple[Any, Any, _core.Throttle, _core.Throttle]:
         messages, size = (policy.throttler_messages, policy.throttler_bytes) if policy else (None, None)
-        return messages, size, self.messenger.dispatch_throttle
+        return messages, size, self.messenger.dispatch_throttle, self.messenger.dispatch_message_throttle
 
     def _make_stream(self, fd: int, *, connecting: bool) -> _core.Stream:
-        messages, size, dispatch = self._throttles(self._protocol.policy)
+        messages, size, dispatch, dispatch_messages = self._throttles(self._protocol.policy)
         return _core.Stream(
             self.worker.core, fd, self, connecting=connecting, limits=self.messenger.limits,
-            policy_messages=messages, policy_bytes=size, dispatch_bytes=dispatch,
+            policy_messages=messages, policy_bytes=size, dispatch_bytes=dispatch, dispatch_messages=dispatch_messages,
             inject_socket_failures=self._config.ms_inject_socket_failures,
             inject_network_congestion=self._config.ms_inject_network_congestion,
         )
@@ -427,8 +432,9 @@ class AsyncConnection(Connection):
         if self._protocol.faults:
             self.worker.perf.inc("msgr_reconnects")
         try:
-            fd = self.messenger.connect_socket(self.worker, addr).detach()
-            self._stream = self._make_stream(fd, connecting=True)
+            with self.messenger.connect_socket(self.worker, addr) as socket:
+                self._stream = self._make_stream(socket.fd, connecting=True)
+                socket.detach()
         except OSError as error:
             self._handle(ev.SocketLost(error))
 
@@ -453,12 +459,15 @@ class AsyncConnection(Connection):
     # ---- states ----
 
     def _enter_ready(self, *, lossless: bool, features: int) -> None:
-        if not self._stream:
+        stream = self._stream
+        if stream is None:
             return
         self._session.take_features(features)
+        if self._stream is not stream:
+            return  # an encoder has marked us down
         if self.gate:
-            self._stream.set_mask(DATA_MASK, DATA_MASK)
-        self._stream.start(self._session, lossless=lossless)
+            stream.set_mask(DATA_MASK, DATA_MASK)
+        stream.start(self._session, lossless=lossless)
         self._liveness.start()
         self._end_handshake()
         self.log.info("ready, %s, features %#x", "lossless" if lossless else "lossy", features)
@@ -471,6 +480,8 @@ class AsyncConnection(Connection):
             self._session.drop_acked(seq)
 
     def _notify(self, notice: act.Notice) -> None:
+        if self._is_silent:
+            return
         queue, chain = self.messenger.dispatch_queue, self.messenger.dispatchers
         match notice:
             case act.Notice.CONNECT:

@@ -45,10 +45,10 @@ class DrainWaiters:
 
     def rearm(self) -> None:
         """Ask the core again, if anybody waits."""
-        with self._changed:
+        with self._changed:  # also around notify: a late, smaller limit must not replace a newer one
             limits = [*self._limits] if self._expected is None else [*self._limits, self._expected]
-        if limits:
-            self._notify(max(limits))
+            if limits:
+                self._notify(max(limits))
 
     def drained(self) -> bool:
         """The core told: wake everybody, and ask again for those who want still less. True if it was expected."""
@@ -59,8 +59,8 @@ class DrainWaiters:
             if is_expected:
                 self._expected = None
             limits = [limit for limit in (*self._limits, self._expected) if limit is not None and limit < queued]
-        if limits:
-            self._notify(max(limits))
+            if limits:
+                self._notify(max(limits))
         return is_expected
 
     def close(self) -> None:

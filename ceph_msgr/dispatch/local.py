@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ceph_msgr.dispatch.dispatcher import Connection
 from ceph_msgr.log import get_logger
-from ceph_msgr.net.threads import Joinable, ThreadStarter, start_daemon_thread
+from ceph_msgr.net.threads import Joinable, ThreadStarter, join_within, start_daemon_thread
 
 if TYPE_CHECKING:
     from ceph_msgr._core import Message
@@ -82,19 +82,20 @@ class LocalDelivery:
             self._stopping = True
             self._queue.put(None)
 
-    def wait(self) -> None:
-        """After ``shutdown()``: returns when the thread has ended. ``RuntimeError`` on that thread, or without
-        shutdown."""
+    def wait(self, timeout: float | None = None) -> bool:
+        """After ``shutdown()``: returns when the thread has ended; False if a callback keeps it for longer than ``timeout``
+        seconds. ``RuntimeError`` on that thread, or without shutdown."""
         if self.in_thread():
             raise RuntimeError("wait() on the local delivery thread would wait for itself")
         if not self._stopping:
             raise RuntimeError("wait() before shutdown() would wait for ever")
-        if self._thread:
-            self._thread.join()
-            self._thread = None
+        if self._thread and not join_within(self._thread, timeout):
+            return False
+        self._thread = None
         # Also drops what a sender put in while shutdown() ran, so that a later start() begins with nothing.
         self._queue = queue.SimpleQueue()
         self._started = False
+        return True
 
     def in_thread(self) -> bool:
         """Is the caller the local delivery thread?"""

@@ -11,7 +11,7 @@ from ceph_msgr.dispatch.dispatcher import Connection, DispatcherChain
 from ceph_msgr.dispatch.prioritized import PrioritizedQueue
 from ceph_msgr.log import get_logger
 from ceph_msgr.metrics import Kind, Metric, PerfCounters
-from ceph_msgr.net.threads import Joinable, ThreadStarter, start_daemon_thread
+from ceph_msgr.net.threads import Joinable, ThreadStarter, join_within, start_daemon_thread
 
 if TYPE_CHECKING:
     from ceph_msgr._core import Message
@@ -192,8 +192,9 @@ class DispatchQueue:
             self._stopping = True
             self._changed.notify_all()
 
-    def wait(self) -> None:
-        """After ``shutdown()``: returns when the queue is empty and the thread has ended.
+    def wait(self, timeout: float | None = None) -> bool:
+        """After ``shutdown()``: returns when the queue is empty and the thread has ended; False if a callback keeps it for longer
+        than ``timeout`` seconds.
 
         ``RuntimeError`` on the dispatch thread itself, and when ``shutdown()`` was not called.
         """
@@ -201,12 +202,13 @@ class DispatchQueue:
             raise RuntimeError("wait() on the dispatch thread would wait for itself")
         if not self._stopping:
             raise RuntimeError("wait() before shutdown() would wait for ever")
-        if self._thread:
-            self._thread.join()
-            self._thread = None
+        if self._thread and not join_within(self._thread, timeout):
+            return False
+        self._thread = None
         while self.step():  # no thread, or a thread that never was
             pass
         self._started = False
+        return True
 
     def in_thread(self) -> bool:
         """Is the caller the dispatch thread?"""

@@ -51,9 +51,9 @@ class MOSDOp(Message):
         client_inc: int = 0, priority: int = 127, tid: int = 0,
     ) -> None: ...
     pool: int
-    #: The placement group's number within the pool.
+    #: The placement group's number within the pool (``placement_group``).
     seed: int
-    #: Of the object's name.
+    #: Of the object's name (``object_hash``), or of the key in its place.
     hash: int
     #: Of the OSD map the client looked at.
     epoch: int

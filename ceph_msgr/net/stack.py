@@ -7,13 +7,19 @@ import os
 import threading
 from typing import ClassVar
 
+from ceph_msgr.log import get_logger
 from ceph_msgr.metrics import PerfCounters
-from ceph_msgr.net.threads import ThreadStarter, start_daemon_thread
+from ceph_msgr.net.threads import Deadline, ThreadStarter, start_daemon_thread
 from ceph_msgr.net.worker import Worker
 
 __all__ = ["Stack"]
 
 MAX_WORKERS = 24
+
+#: How long the exit of the program waits for callbacks that do not return. Their threads are daemons and end with it.
+_EXIT_TIMEOUT_S = 5.0
+
+_log = get_logger("net")
 
 
 class Stack:
@@ -82,22 +88,26 @@ class Stack:
         for worker in self.workers:
             worker.wait_until_running()
 
-    def stop(self) -> None:
-        """Ends the workers after their current turn and joins them. Idempotent; not on a worker.
+    def stop(self, timeout: float | None = None) -> bool:
+        """Ends the workers after their current turn and joins them. Idempotent; not on a worker. False if a callback keeps one
+        of them for longer than ``timeout`` seconds.
 
         Connections are not told: shut their messengers down before. In a forked child it does nothing.
         """
         if os.getpid() != self._process_id:
-            return
+            return True
         self._check_not_on_a_worker("stop()")
+        deadline = Deadline(timeout)
         with self._lock:
             self._stopped = True
         for worker in self.workers:
             worker.stop()
-        for worker in self.workers:
-            worker.join()
+        stuck = [worker.name for worker in self.workers if not worker.join(deadline.left())]
+        if stuck:
+            _log.error("a callback does not return: %s cannot be stopped", ", ".join(stuck))
         with self._class_lock:
             self._running.discard(self)
+        return not stuck
 
     def get_worker(self) -> Worker:
         """The worker with the fewest references, the first one on a tie; its count is raised: ``release()`` it one
@@ -108,13 +118,13 @@ class Stack:
             worker.get()
         return worker
 
-    def drain(self) -> None:
-        """Returns when every worker has run what was queued on it before. Not on a worker. After ``stop()`` nothing
-        is."""
+    def drain(self, timeout: float | None = None) -> bool:
+        """Returns when every worker has run what was queued on it before; False if that takes longer than ``timeout`` seconds.
+        Not on a worker. After ``stop()`` nothing is queued."""
         self._check_process()
         self._check_not_on_a_worker("drain()")
-        for worker in () if self._stopped else self.workers:
-            worker.submit_to(lambda: None)
+        deadline = Deadline(timeout)
+        return all(worker.drain(deadline.left()) for worker in (() if self._stopped else self.workers))
 
     def in_worker_thread(self) -> bool:
         """Is the caller one of the workers?"""
@@ -140,7 +150,7 @@ class Stack:
 def _stop_all() -> None:
     """Threads that outlived the interpreter would crash it when they next called into Python."""
     for stack in list(Stack._running):
-        stack.stop()
+        stack.stop(_EXIT_TIMEOUT_S)
 
 
 def _forget_all() -> None:

@@ -10,7 +10,7 @@ from ceph_msgr._core import EventCenter, WorkerCore
 from ceph_msgr.log import get_logger
 from ceph_msgr.metrics import Value, worker_counters, worker_values
 from ceph_msgr.net import posix
-from ceph_msgr.net.threads import Joinable, ThreadStarter
+from ceph_msgr.net.threads import Joinable, ThreadStarter, join_within
 from ceph_msgr.wire.addr import EntityAddr
 
 __all__ = ["Worker"]
@@ -102,18 +102,19 @@ class Worker:
             if not self._is_closed:
                 self.center.wakeup()
 
-    def join(self) -> None:
-        """After ``stop()``: waits for the end of the thread, runs what was still queued, and closes the core.
-        Idempotent; not on the worker."""
-        if self._thread:
-            self._thread.join()
+    def join(self, timeout: float | None = None) -> bool:
+        """After ``stop()``: waits for the end of the thread, runs what was still queued, and closes the core. False, and nothing
+        is closed, if a callback keeps the thread for longer than ``timeout`` seconds. Idempotent; not on the worker."""
+        if self._thread and not join_within(self._thread, timeout):
+            return False
         with self._lock:
             if self._is_closed:
-                return
+                return True
             self._last_stats = self._read_stats()
             self._is_closed = True
         self.center.owner = threading.get_ident()
         self.core.close()
+        return True
 
     def step(self, max_wait_ns: int = 0) -> int:
         """One turn by hand, for a stack whose thread starter starts none; the caller is the owner meanwhile."""
@@ -123,6 +124,11 @@ class Worker:
             return self.core.turn(max_wait_ns)
         finally:
             self.center.owner = former
+
+    @property
+    def is_closed(self) -> bool:
+        """The stack is stopped: nothing can be submitted any more."""
+        return self._is_closed
 
     def in_thread(self) -> bool:
         """Is the caller this worker's thread?"""
@@ -143,6 +149,15 @@ class Worker:
         self.center.submit_to(lambda: ran.append(True), nowait=True)
         while not ran:
             self.step()
+
+    def drain(self, timeout: float | None = None) -> bool:
+        """Returns when what was queued here before has run; False if that takes longer than ``timeout`` seconds."""
+        if self._is_stepped:
+            self.submit_to(lambda: None)
+            return True
+        ran = threading.Event()
+        self.submit_to(ran.set, nowait=True)
+        return ran.wait(timeout)
 
     def _run(self) -> None:
         self.center.owner = threading.get_ident()

@@ -73,6 +73,8 @@ class Accepted:
 
     #: As accept() tells it, of type msgr2 and with nonce 0: the peer learns its own ip from it.
     peer_addr: EntityAddr
+    #: Our end of the socket, from which we learn our own ip: what a stranger says of it is not believed.
+    local_addr: EntityAddr = EntityAddr()
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,9 +57,10 @@ class ServerHandshake(Handshake):
 
     is_client = False
 
-    def __init__(self, session: Session, peer_addr: EntityAddr) -> None:
+    def __init__(self, session: Session, peer_addr: EntityAddr, local_addr: EntityAddr) -> None:
         super().__init__(session)
         self.peer_addr = peer_addr
+        self.local_addr = local_addr
         self._method = 0
         self._exchange: ServerExchange
         #: The session whose answer to our TakeOver is awaited, and what was offered to it.
@@ -81,8 +82,7 @@ class ServerHandshake(Handshake):
         policy = self.host.choose_policy(frame.entity_type)
         self.session.set_policy(policy)
         self.session.emit(SetPolicy(frame.entity_type, policy))
-        if self.session.config.ms_learn_addr_from_peer:
-            self.session.emit(LearnAddress(frame.peer_addr))
+        self.session.emit(LearnAddress(self.local_addr))
         self.session.enter(State.AUTH_ACCEPTING, f"the peer is of type {frame.entity_type}")
         self.session.emit(Continue())
 

@@ -339,8 +339,8 @@ class Session:
                     self._dial("there is something to send")
             case DialRequested():
                 self._on_dial_requested()
-            case Accepted(peer_addr):
-                self._on_accepted(peer_addr)
+            case Accepted():
+                self._on_accepted(event)
             case MarkedDown(notify):
                 self._close("marked down", notify=notify)
             case MarkedDisposable():
@@ -378,10 +378,10 @@ class Session:
             # The peer's own dial was faster and has taken this session over.
             self.late_events += 1
 
-    def _on_accepted(self, peer_addr: EntityAddr) -> None:
+    def _on_accepted(self, event: Accepted) -> None:
         if self.policy is not None or self.state is not State.NEW:
             raise LocalProtocolError(f"Accepted in state {self.state}: expected {State.NEW} of an accepting session")
-        handshake = ServerHandshake(self, peer_addr)
+        handshake = ServerHandshake(self, event.peer_addr, event.local_addr)
         self._handshake = handshake
         self._has_stream = True
         self._arm(Timer.HANDSHAKE, self._seconds(self.config.ms_accept_handshake_timeout))

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from ceph_msgr.protocol import handshake
+from ceph_msgr.protocol.banner import Banner
 from tests.interop import osd_lab
 from tests.interop.lab import Auth, CephClient, MonLab, missing_programs
 from tests.interop.osd_lab import OsdLab
@@ -72,6 +74,16 @@ def own_mon(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[MonLab]:
     lab = MonLab(tmp_path, **getattr(request, "param", {}))
     yield lab
     lab.close()
+
+
+@pytest.fixture
+def claim_revision(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """`claim_revision(0)`: our messengers claim to know no revision of msgr2 but 2.0, so that this is spoken."""
+
+    def claim(revision: int) -> None:
+        monkeypatch.setattr(handshake, "OUR_BANNER", Banner(supported=revision))
+
+    return claim
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -22,8 +22,6 @@ from ceph_msgr.auth import (
     Keyring,
 )
 from ceph_msgr.messages import MMonGetMap, MMonMap, MPing
-from ceph_msgr.protocol import handshake
-from ceph_msgr.protocol.banner import Banner
 from ceph_msgr.wire.entity import AuthEntityName
 from tests.conftest import Deadline
 from tests.interop.cluster_client import ADMIN, ClusterClient, fetch_rotating_secrets
@@ -43,10 +41,15 @@ def log_of_our_side(caplog: pytest.LogCaptureFixture) -> None:
 
 
 @pytest.fixture(params=[1, 0], ids=["2.1", "2.0"])
-def revision(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
-    """Of msgr2; we claim to know no other."""
-    monkeypatch.setattr(handshake, "OUR_BANNER", Banner(supported=request.param))
-    return int(request.param)
+def revision(
+    request: pytest.FixtureRequest, claim_revision: Callable[[int], None], caplog: pytest.LogCaptureFixture
+) -> Iterator[int]:
+    """Of msgr2; we claim to know no other, and all connections of the test speak it."""
+    claim_revision(request.param)
+    yield request.param
+    spoken = [record.getMessage() for record in caplog.get_records("call") if "the peer speaks" in record.getMessage()]
+    assert spoken
+    assert {message.endswith(f"msgr2.{request.param}") for message in spoken} == {True}, spoken
 
 
 class Login(CephxClient):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -73,10 +73,11 @@ class Rados:
         return decoder.u64(), decoder.utime()
 
 
-@pytest.fixture(params=["none-crc", "cephx-crc", "cephx-secure"])
-def rados(request: pytest.FixtureRequest) -> Iterator[Rados]:
+@pytest.fixture(params=["none-crc-2.1", "cephx-crc-2.1", "cephx-secure-2.1", "cephx-crc-2.0", "cephx-secure-2.0"])
+def rados(request: pytest.FixtureRequest, claim_revision: Callable[[int], None]) -> Iterator[Rados]:
     """Logged in at the monitor, and let in by the OSD."""
-    auth, _, mode = request.param.partition("-")
+    auth, mode, revision = request.param.split("-")
+    claim_revision(int(revision[-1]))
     lab: OsdLab = request.getfixturevalue(f"osd_{auth}")
     deadline = Deadline(10)  # which does not count the start of the lab
     with ClusterClient(login_of(lab.mon), mode=mode) as client:

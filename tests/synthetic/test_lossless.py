@@ -133,3 +133,43 @@ def test_lossless(pair: str, rng: random.Random, record_property: Callable[[str,
     print(f"\n{pair}, seed {seed}: {_MESSAGES} messages each way in {time.monotonic() - began_s:.1f} s, {figures}")
     assert at_server.received == at_client.received == _MESSAGES
     assert figures["msgr_faults"] > _MESSAGES / 300, "hardly anything broke"
+
+
+@pytest.mark.slow
+@pytest.mark.contract("H1")
+@pytest.mark.timeout(900 if FULL else 120)
+@pytest.mark.parametrize("policy", [Policy.lossless_peer, Policy.lossless_peer_reuse])
+def test_both_sides_dial(policy: Callable[[], Policy], rng: random.Random) -> None:
+    """Each sends numbers of its own, on the connection it dialled; every fault is a race of two dials."""
+    count = _MESSAGES // 2
+    ledgers = [Ledger(answers=False), Ledger(answers=False)]
+    stack = Stack(workers=3)
+    messengers = [
+        make_messenger(f"osd.{i}", policy(), ledger, stack, nonce=i + 1, binds=True) for i, ledger in enumerate(ledgers)
+    ]
+    seed = rng.randrange(2**32)
+    lengths = random.Random(seed)
+    try:
+        connections = [
+            dialling.connect_to(EntityType.OSD, dialled.myaddrs) for dialling, dialled in (messengers, reversed(messengers))
+        ]
+        for number in range(count):
+            for ledger, connection in zip(reversed(ledgers), connections, strict=True):
+                ledger.wait_for(number - _WINDOW)
+                message = MPing(tid=number)
+                message.data = make_data(number, lengths.choice((0, 100, 1_000, 4_096, 20_000)))
+                connection.send_message(message)
+        in_time = [ledger.wait_for(count) for ledger in ledgers]
+        failures = [failure for ledger in ledgers for failure in ledger.failures]
+        if failures or not all(in_time):
+            received = [ledger.received for ledger in ledgers]
+            pytest.fail(f"seed {seed}: {received} of {count} each, {failures}\n{describe(messengers)}", pytrace=False)
+        figures = totals(stack, "msgr_faults", "msgr_reconnects", "msgr_replayed_messages")
+    finally:
+        for messenger in messengers:
+            messenger.shutdown()
+        for messenger in messengers:
+            messenger.wait(_PATIENCE_S)
+        stack.stop()
+    print(f"\n{policy.__name__}, both dialling, seed {seed}: {count} messages each way, {figures}")
+    assert figures["msgr_faults"]
