@@ -298,7 +298,7 @@ class Messenger:
 
         ``ValueError`` if the vector has no msgr2 address, ``MessengerError`` before ``start``.
         """
-        if not self._is_started or self._is_stopping:
+        if not self._is_usable():
             raise MessengerError(f"connect_to() needs a started messenger, {self.name} is not")
         vector = _as_vector(addrs)
         own = self.myaddrs
@@ -320,11 +320,12 @@ class Messenger:
                 break
             connection.close(notify=False)  # another thread was faster
         connection.start(DialRequested())
-        with self._lock:
-            is_late = self._is_stopping
-        if is_late:
+        if not self._is_usable():
             connection.close(notify=False)  # shutdown() may have looked at the table before it was there
         return connection
+
+    def _is_usable(self) -> bool:
+        return self._is_started and not self._is_stopping
 
     def get_loopback_connection(self) -> Connection:
         return self._loopback

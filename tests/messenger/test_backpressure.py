@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from typing import Any
@@ -10,8 +11,9 @@ import pytest
 
 from ceph_msgr import EntityType, Message, Policy, SendQueueFull
 from ceph_msgr.errors import Throttled
+from ceph_msgr.messages import MOSDOp
 from ceph_msgr.protocol.tags import Tag
-from tests.messenger.dispatchers import RAW_FAST
+from tests.messenger.dispatchers import RAW, RAW_FAST
 from tests.messenger.lab import Lab
 from tests.messenger.raw_peer import RawListener
 
@@ -158,3 +160,52 @@ def test_several_threads_wait_for_room_and_all_get_it(lab: Lab) -> None:
     for thread in threads:
         thread.join(lab.deadline.remaining_s("the senders"))
     lab.wait_until(lambda: len(server.seen.messages) == 4 * each, "all messages")
+
+
+def test_a_typed_message_counts_in_full_before_the_peer_is_known(lab: Lab) -> None:
+    """Its front cannot be encoded yet; what it carries is bounded and copied all the same."""
+    client = lab.client(ms_send_queue_max_bytes=100_000)
+    with socket.create_server(("127.0.0.1", 0)) as listener:  # accepts, and says nothing
+        port = listener.getsockname()[1]
+        connection = client.messenger.connect_to(EntityType.OSD, f"v2:127.0.0.1:{port}/0")
+        data = bytearray(b"a" * 40_000)
+        connection.send_message(MOSDOp("x", data=data))
+        data[:] = b"b" * len(data)
+        assert connection.out_q.len_bytes == HEADER_BYTES + 40_000
+        connection.send_message(MOSDOp("x", data=data))
+        with pytest.raises(SendQueueFull):
+            connection.send_message(MOSDOp("x", data=data))
+        connection.mark_down()
+
+
+def test_a_typed_message_is_copied_when_it_is_sent(lab: Lab) -> None:
+    server, client = lab.server(seen=lab.dispatcher()), lab.client()
+    received: list[bytes] = []
+    server.seen.hooks["ms_dispatch"] = lambda message: received.append(bytes(message.data))
+    connection = client.messenger.connect_to(EntityType.OSD, server.addrs)
+    data = bytearray(b"a" * 2000)
+    with lab.stopped():
+        connection.send_message(MOSDOp("x", data=data))
+        data[:] = b"b" * len(data)
+    lab.wait_until(lambda: received, "the message")
+    assert received == [b"a" * 2000]
+
+
+def test_messages_without_a_byte_are_bounded_too(lab: Lab) -> None:
+    server = lab.server(seen=lab.dispatcher(), ms_dispatch_throttle_messages=10)
+    client = lab.client()
+    busy, release = threading.Event(), threading.Event()
+
+    def hold(message: Message) -> None:
+        busy.set()
+        release.wait(lab.deadline.timeout_s)
+
+    server.seen.hooks["ms_dispatch"] = hold
+    connection = client.connect(server)
+    for tid in range(50):
+        connection.send_message(Message(RAW, tid=tid))
+    lab.wait_until(lambda: server.core_stat("throttle_stalls"), "reading to stop")
+    assert busy.wait(lab.deadline.remaining_s("the callback"))
+    assert server.messenger.get_dispatch_queue_len() <= 10
+    release.set()
+    lab.wait_until(lambda: len(server.seen.messages) == 50, "all messages")

@@ -6,16 +6,22 @@ import errno
 import gc
 import logging
 import socket
+import subprocess
+import sys
 import threading
 import time
 from typing import Any
 
 import pytest
 
-from ceph_msgr import EntityAddr, EntityAddrVec, EntityType, Messenger, MessengerError, Policy
+from ceph_msgr import EntityAddr, EntityAddrVec, EntityType, Message, Messenger, MessengerError, Policy
 from ceph_msgr.metrics import render_prometheus, snapshot
+from ceph_msgr.protocol.frames import HelloFrame
+from ceph_msgr.protocol.tags import Tag
+from tests.messenger.dispatchers import RAW
 from tests.messenger.lab import LOOPBACK, Lab
 from tests.messenger.raw_peer import BANNER, RawPeer, needs_ipv6
+from tests.session.reference_codec import assemble
 
 # ---- waiting and stopping ----
 
@@ -51,6 +57,56 @@ def test_shutdown_and_wait_are_idempotent_from_any_thread(lab: Lab) -> None:
         thread.join(lab.deadline.remaining_s("the end"))
     assert results == [True] * 4
     assert client.seen.count("ms_handle_reset") == 1
+
+
+def test_wait_keeps_its_time_although_a_callback_does_not_return(lab: Lab) -> None:
+    server, client = lab.server(seen=lab.dispatcher()), lab.client()
+    busy, release = threading.Event(), threading.Event()
+
+    def hold(message: Message) -> None:
+        busy.set()
+        release.wait(lab.deadline.timeout_s)
+
+    server.seen.hooks["ms_dispatch"] = hold
+    client.connect(server).send_message(Message(RAW))
+    lab.wait_until(busy.is_set, "the callback")
+    server.messenger.shutdown()
+    assert server.messenger.wait(0.05) is False
+    release.set()
+    assert server.messenger.wait(lab.deadline.remaining_s("the end")) is True
+
+
+BLOCKED_AT_EXIT = """
+import threading
+import ceph_msgr.messenger, ceph_msgr.net.stack
+from ceph_msgr import Dispatcher, EntityType, Message, Messenger
+
+ceph_msgr.messenger._DRAIN_TIMEOUT_S = ceph_msgr.net.stack._EXIT_TIMEOUT_S = 0.2
+busy = threading.Event()
+
+class Blocks(Dispatcher):
+    def ms_dispatch(self, message):
+        busy.set()
+        threading.Event().wait()
+
+server = Messenger.create("osd.0")
+server.bind("127.0.0.1:0")
+server.add_dispatcher_head(Blocks())
+server.start()
+client = Messenger.create("client.a")
+client.start()
+client.connect_to(EntityType.OSD, server.myaddrs).send_message(Message(60000))
+assert busy.wait(30)
+print("leaving")
+"""
+
+
+@pytest.mark.slow
+def test_the_program_ends_although_a_callback_does_not_return(lab: Lab) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", BLOCKED_AT_EXIT], capture_output=True, text=True, timeout=lab.deadline.timeout_s, check=False
+    )
+    assert (ended.returncode, ended.stdout) == (0, "leaving\n"), ended.stderr
 
 
 def test_shutdown_wakes_whoever_waits(lab: Lab) -> None:
@@ -293,3 +349,13 @@ def test_ordinary_life_logs_nothing_above_info(lab: Lab, caplog: pytest.LogCaptu
     client.messenger.shutdown()
     client.messenger.wait()
     assert [record.getMessage() for record in caplog.records if record.levelno > logging.INFO] == []
+
+
+def test_a_stranger_does_not_tell_us_who_we_are(lab: Lab) -> None:
+    """Bound to the wildcard we learn our ip from our own end of a socket, not from what the first HELLO says."""
+    server = lab.server(bind="0.0.0.0:0")
+    with RawPeer.dial(EntityAddr.parse(f"v2:127.0.0.1:{server.port}/0"), lab.deadline) as stranger:
+        stranger.send(BANNER + assemble(Tag.HELLO, [HelloFrame(EntityType.CLIENT, EntityAddr.parse("v2:9.9.9.9:1/0")).payload()]))
+        lab.wait_until(lambda: not server.addrs[0].is_blank_ip, "the address")
+    assert server.addrs[0].ip == "127.0.0.1"
+    lab.round_trip(lab_client := lab.client(), lab_client.connect(server))
