@@ -14,7 +14,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help perf test synthetic sanitize bench floor lint build clean distclean
+.PHONY: help perf test contract synthetic sanitize bench floor lint build clean distclean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -25,6 +25,9 @@ perf: build ## build, then perf-msgr-client at 4 KiB, 32 requests in flight, aga
 test: build $(VENV)/deps-test ## tests of the C core, then all of pytest (PYTEST_ARGS)
 	$(MAKE) -C csrc test
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+contract: build $(VENV)/deps-test ## rows of the test contract: how many tests each has, or why none
+	$(BIN)/python -m tests.contract
 
 synthetic: build $(VENV)/deps-test ## synthetic workloads and lossless pairs in full size, some minutes (PYTEST_ARGS)
 	CEPH_MSGR_SYNTHETIC=full $(BIN)/python -m pytest -s tests/synthetic $(PYTEST_ARGS)

@@ -227,6 +227,9 @@ class MonLab:
         # Held as long as the lab: a monitor that is started again finds its port free.
         self._port_holder = reserve_port()
         self.port: int = self._port_holder.getsockname()[1]
+        # Daemons without an address of their own look for ports from here on: away from 6800, where everybody looks.
+        self._ports_holder = reserve_port()
+        self._first_port: int = self._ports_holder.getsockname()[1]
         self.client = CephClient(directory, self.port, auth=auth, keyring=self.admin_keyring)
 
     @property
@@ -282,6 +285,7 @@ class MonLab:
         """`stop`, and gives the port back."""
         self.stop()
         self._port_holder.close()
+        self._ports_holder.close()
 
     def log_tail(self) -> str:
         return self._daemon.log_tail()
@@ -340,6 +344,8 @@ class MonLab:
                     "ms_bind_msgr1": "false",
                     # One attempt: a reserved port that cannot be had now cannot be had in 15 s either.
                     "ms_bind_retry_count": 1,
+                    "ms_bind_port_min": self._first_port,
+                    "ms_bind_port_max": self._first_port + 30,
                     "mon_host": self.address,
                     "mon_data": self.directory / "mon-data",
                     "run_dir": self.directory,

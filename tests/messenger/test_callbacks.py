@@ -128,6 +128,7 @@ def _raise(error: BaseException) -> None:
     raise error
 
 
+@pytest.mark.contract("H4")
 @EVERY_CALLBACK
 @pytest.mark.parametrize("kind", [RuntimeError, SystemExit])
 def test_an_exception_kills_nothing(lab: Lab, expected_errors: list[str], name: str, kind: type[BaseException]) -> None:
@@ -175,6 +176,7 @@ def test_an_undecodable_message_costs_only_itself(lab: Lab, expected_errors: lis
 # ---- our own calls inside callbacks ----
 
 
+@pytest.mark.contract("H4")
 @EVERY_CALLBACK
 def test_shutdown_is_legal_in_every_callback_and_wait_in_none(lab: Lab, name: str) -> None:
     refusals: list[str] = []

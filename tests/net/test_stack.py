@@ -271,6 +271,7 @@ def in_child(what: Callable[[], object]) -> str:
         os.waitpid(child, 0)
 
 
+@pytest.mark.contract("H4")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # fork in a process with threads: that is the point
 @pytest.mark.parametrize("name", ["start", "get_worker", "drain"])
 def test_a_forked_child_is_refused_and_the_parent_goes_on(stack: Stack, name: str) -> None:
@@ -280,6 +281,7 @@ def test_a_forked_child_is_refused_and_the_parent_goes_on(stack: Stack, name: st
     stack.drain()
 
 
+@pytest.mark.contract("H4")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_a_forked_child_gets_a_default_stack_of_its_own() -> None:
     parents = Stack.default()
@@ -296,6 +298,7 @@ def test_a_forked_child_gets_a_default_stack_of_its_own() -> None:
     parents.stop()
 
 
+@pytest.mark.contract("H4")
 def test_the_interpreter_exits_with_workers_running() -> None:
     """Also from a thread, while events are being posted, and although nobody called stop()."""
     program = """

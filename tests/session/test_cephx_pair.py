@@ -261,7 +261,7 @@ LENGTHS = {
 }
 
 
-@pytest.mark.contract("H8")
+@pytest.mark.contract("H2")
 @pytest.mark.parametrize("tag", LENGTHS)
 def test_no_bit_of_the_handshake_can_be_turned(tag: Tag, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every byte before the signatures is under them, with one bit of each byte turned in turn, checksums repaired."""

@@ -39,7 +39,7 @@ class Owner:
         self.events.append((tag, payload))
 
 
-@pytest.mark.contract("C11")
+@pytest.mark.contract("C11", "H4")
 def test_the_child_is_refused_and_the_parent_goes_on() -> None:
     worker = WorkerCore()
     owner = Owner()
