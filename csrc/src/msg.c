@@ -32,7 +32,7 @@ cmsgr__msg *cmsgr__msg_new(const cmsgr_env *env, cmsgr__pool *pool, size_t body_
 
 int cmsgr__msg_grow(cmsgr__msg *msg, size_t body_len)
 {
-    size_t cap = msg->body_cap ? 2 * msg->body_cap : CMSGR__BODY_STEP;
+    size_t cap = msg->body_cap ? CMSGR__BODY_GROWTH * msg->body_cap : CMSGR__BODY_STEP;
     uint8_t *large;
 
     if (cap > body_len)
