@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -264,7 +265,7 @@ class AsyncConnection(Connection):
             if self._awaits_banner and not data.startswith(BANNER_PREFIX):
                 self._handle(ev.BannerReceived(data))  # the protocol says what kind of peer begins like this
                 return
-            what = "banner" if self._awaits_banner else describe_tag(tag)
+            what = "banner" if self._awaits_banner else describe_tag(tag) if tag else "a frame"
             error = RemoteProtocolError(f"{what} in state {self._protocol.state}: {error}")
         self._handle(ev.SocketLost(error))
 
@@ -454,7 +455,8 @@ class AsyncConnection(Connection):
     def hang_up(self) -> None:
         """For the peer the socket is gone; we do not notice unless we read or write. On the worker."""
         if self._stream:
-            _core.tcp_shutdown(self._stream.fd)
+            with suppress(OSError):  # down already, at both ends
+                _core.tcp_shutdown(self._stream.fd)
 
     # ---- states ----
 
@@ -535,7 +537,7 @@ class AsyncConnection(Connection):
             self.worker.perf.inc("msgr_connection_ready_timeouts")
         elif cause == "idle":
             self.worker.perf.inc("msgr_connection_idle_timeouts")
-        level = "warning" if isinstance(error, RemoteProtocolError) else "info"
+        level = "warning" if isinstance(error, RemoteProtocolError) or cause == "refused" else "info"
         getattr(self.log, level)("(was %s) fault: %s", state, error)
 
     # ---- time ----

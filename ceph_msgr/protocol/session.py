@@ -309,6 +309,8 @@ class Session:
 
     def give_up(self, reason: str) -> None:
         """Close where dialling again would not help."""
+        self.last_error = ConnectionFault(reason, "refused")
+        self.faults += 1
         self._close(reason, notify=True)
 
     def wait_for_peer(self) -> None:

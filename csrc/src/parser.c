@@ -139,8 +139,10 @@ static int begin_frame(cmsgr_parser *parser, const uint8_t *in)
     unsigned count;
 
     parser->geometry = cmsgr__geometry_of(parser->revision);
-    if (crc != sent_crc)
+    if (crc != sent_crc) {
+        *preamble = (cmsgr_preamble){0}; /* nothing of it is known, least of all its tag */
         return fail(parser, CMSGR_E_PREAMBLE_CRC, crc, sent_crc);
+    }
     decode_preamble(preamble, in);
     count = preamble->num_segments;
     if (count == 0 || count > CMSGR_MAX_SEGMENTS)
