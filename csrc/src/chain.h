@@ -12,7 +12,7 @@
 #include "pool.h"
 
 enum {
-    CMSGR__CHUNK_LEN = 16 * 1024,
+    CMSGR__CHUNK_LEN = 20 * 1024 - 64, /* with its own head it fills the pool's largest size */
     /* Segments up to this are copied beside the header: cheaper than an iovec of their own, here and in the kernel. */
     CMSGR__COPY_MAX = 1024,
     /* Pieces per sendmsg. More gains nothing: at 4 KiB a piece the socket buffer is full long before. */

@@ -369,13 +369,7 @@ void cmsgr_session_close(cmsgr_session *session)
 
 uint64_t cmsgr_session_features(const cmsgr_session *session)
 {
-    cmsgr_session *locked = (cmsgr_session *)(uintptr_t)session;
-    uint64_t features;
-
-    pthread_mutex_lock(&locked->lock);
-    features = session->features;
-    pthread_mutex_unlock(&locked->lock);
-    return features;
+    return atomic_load_explicit(&session->features, memory_order_acquire);
 }
 
 static int entry_is_stale(const cmsgr_entry *entry, uint64_t features)
@@ -407,7 +401,7 @@ cmsgr_entry *cmsgr_session_take_stale(cmsgr_session *session, uint64_t features)
 
     session->replay = (cmsgr__fifo){0};
     pthread_mutex_lock(&session->lock);
-    session->features = features;
+    atomic_store_explicit(&session->features, features, memory_order_release);
     while ((entry = cmsgr__outq_pop(&session->outq)))
         cmsgr__fifo_push(&all, entry);
     pthread_mutex_unlock(&session->lock);

@@ -20,8 +20,9 @@ struct cmsgr_session {
     cmsgr__outq outq;
     int wake_pending;     /* the owner was told that something is queued and has not yet seen the queue empty */
     int closed;
-    uint64_t features;
     int64_t max_queued_bytes; /* ... to here */
+
+    _Atomic uint64_t features; /* written by the owner */
 
     atomic_llong queued_bytes; /* unsent + unacknowledged: the sum of the entries' cost */
     atomic_llong drained_limit; /* < 0: nobody asked */
