@@ -42,10 +42,36 @@ EXTENSIONS = {
 }
 
 
+#: Optional libraries of on-wire compression: name for the linker, header, macro. What is not there is not compiled in, and so
+#: never offered to a peer. The same table as in csrc/Makefile.
+COMPRESSION = (
+    ("snappy", "snappy-c.h", "CMSGR_HAVE_SNAPPY"),
+    ("z", "zlib.h", "CMSGR_HAVE_ZLIB"),
+    ("zstd", "zstd.h", "CMSGR_HAVE_ZSTD"),
+    ("lz4", "lz4.h", "CMSGR_HAVE_LZ4"),
+)
+
+
+def compiler() -> list[str]:
+    return shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")
+
+
+def has_header(name: str) -> bool:
+    try:
+        probe = subprocess.run([*compiler(), "-E", "-"], input=f"#include <{name}>\n".encode(), capture_output=True, check=False)
+    except FileNotFoundError:
+        return False  # require_toolchain says it in words
+    return probe.returncode == 0
+
+
 def switched_flags(environ: os._Environ[str]) -> tuple[list[str], list[str]]:
     """Flags for the compiler and for the linker. They come after Python's own, so they win."""
     compiler = ["-O3", "-std=c11", "-D_GNU_SOURCE", "-fvisibility=hidden", "-pthread"]
     linker = ["-pthread", "-lcrypto"]  # as flags they come behind the archive that needs them
+    for library, header, macro in COMPRESSION:
+        if has_header(header):
+            compiler.append(f"-D{macro}")
+            linker.append(f"-l{library}")
     if environ.get("CEPH_MSGR_DEBUG"):
         compiler += ["-O0", "-g3", "-UNDEBUG"]
     if environ.get("CEPH_MSGR_COVERAGE"):
@@ -63,16 +89,12 @@ COMPILER_FLAGS, LINKER_FLAGS = switched_flags(os.environ)
 
 def require_toolchain() -> None:
     """Ends with one line that names the package to install, instead of pages of compiler output."""
-    compiler = os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc"
-    if not shutil.which(shlex.split(compiler)[0]):
-        raise SystemExit(f"ceph_msgr: C compiler {compiler!r} not found; on Debian: apt install gcc")
+    if not shutil.which(compiler()[0]):
+        raise SystemExit(f"ceph_msgr: C compiler {compiler()[0]!r} not found; on Debian: apt install gcc")
     header = Path(sysconfig.get_path("include"), "Python.h")
     if not header.exists():
         raise SystemExit(f"ceph_msgr: {header} not found; on Debian: apt install python3-dev")
-    probe = subprocess.run(
-        [*shlex.split(compiler), "-E", "-"], input=b"#include <openssl/evp.h>\n", capture_output=True, check=False
-    )
-    if probe.returncode:
+    if not has_header("openssl/evp.h"):
         raise SystemExit("ceph_msgr: openssl/evp.h not found; on Debian: apt install libssl-dev")
 
 

@@ -48,10 +48,11 @@ LAYERS = (
     Layer("metrics", "_core"),
     Layer("crypto", "_core"),
     Layer("auth", "wire policy config crypto", pure=True),
+    Layer("compression", "wire config", pure=True),
     Layer("messages", "_core wire", pure=True),
     Layer(
         "protocol",
-        "wire policy config auth",
+        "wire policy config auth compression",
         pure=True,
         also=(("protocol.codec", "_core", "a signature covers frames as they are on the wire"),),
     ),
@@ -59,7 +60,7 @@ LAYERS = (
     Layer("dispatch", "_core log metrics net.threads"),
     Layer(
         "connection",
-        "_core wire config policy auth protocol log metrics throttle net dispatch",
+        "_core wire config policy auth compression protocol log metrics throttle net dispatch",
         also=(
             ("connection.connection", "messenger", "annotations only"),
             ("connection.async_connection", "messenger", "annotations only"),
@@ -276,11 +277,16 @@ HEADERS = {
     "arm_acle.h nmmintrin.h wmmintrin.h sys/auxv.h": "crc32c.c",
     "openssl/err.h": "aes_cbc.c",
     "openssl/evp.h": "aes_cbc.c aes_gcm.c",
+    "snappy-c.h": "compress_snappy.c",
+    "zlib.h": "compress_zlib.c",
+    "zstd.h zstd_errors.h": "compress_zstd.c",
+    "lz4.h": "compress_lz4.c",
 }
 
 #: Layers of the C core, lowest first: sources may include headers of their own layer and of those below.
 C_LAYERS = (
-    "internal cmsgr error env crc32c aead aes_gcm aes_cbc driver_linux epoll sock list",
+    "internal cmsgr error env crc32c aead aes_gcm aes_cbc compress compress_snappy compress_zlib compress_zstd "
+    "compress_lz4 driver_linux epoll sock list",
     "frame seal parser header center polling files timers extq kicks pool",
     "throttle",
     "chain msg entry outq session stream receive transmit worker",

@@ -49,9 +49,20 @@ def crc32c_implementation() -> str:
 
 def frame_assemble(
     tag: int, segments: Sequence[Buffer], revision: int = 1, *, alignments: Sequence[int] | None = None, aborted: bool = False,
-    cipher: Cipher | None = None,
+    compressed: bool = False, cipher: Cipher | None = None,
 ) -> bytes:
-    """One frame of msgr2.``revision``, in crc mode or sealed by ``cipher``. Trailing empty segments are dropped."""
+    """One frame of msgr2.``revision``, in crc mode or sealed by ``cipher``. Trailing empty segments are dropped. ``compressed``
+    says in the preamble that the segments, as given, are compressed."""
+
+def compression_algorithms() -> dict[int, str]:
+    """Number and name of each algorithm of on-wire compression that is compiled in. Any thread."""
+
+def compress(algorithm: int, data: bytes) -> bytes:
+    """One segment. ``ValueError`` for an algorithm that is not compiled in; ``OSError`` beyond 1 GiB. Any thread."""
+
+def decompress(algorithm: int, data: bytes, limit: int) -> bytes:
+    """Back. ``RemoteProtocolError`` for a damaged segment, and, before there is memory for it, for one of more than ``limit``
+    bytes. Any thread."""
 
 @final
 class Cipher:
@@ -80,6 +91,8 @@ class FrameParser:
     def __init__(self, revision: int = 1, *, limits: Limits | None = None) -> None: ...
     def set_cipher(self, cipher: Cipher) -> None:
         """Between frames: all that follow are opened by it."""
+    def set_compression(self, algorithm: int) -> None:
+        """Between frames: those that follow may be compressed; they come out decompressed. 0: none may."""
     def feed(self, data: Buffer) -> list[Frame]:
         """The frames that are complete now. Bytes that are no frame raise; if frames were complete before them, those are
         returned and the next call raises. A failed parser stays failed."""
@@ -358,6 +371,9 @@ class Stream:
     def set_revision(self, revision: int) -> None: ...
     def set_keys(self, secret: bytes, *, is_client: bool) -> None:
         """Secure mode in both directions: frames sent after this, frames parsed after the next ``continue_``."""
+    def set_compression(self, algorithm: int, min_bytes: int) -> None:
+        """With the same timing. Frames whose segments have less than ``min_bytes`` together, or gain nothing, are sent as they
+        are. ``OSError`` for an algorithm that is not compiled in."""
     def set_mask(self, received: int, sent: int) -> None:
         """Frames whose bit (1 << tag) is set surface as ``_on_intercepted`` before they are processed."""
     def send_bytes(self, data: Buffer) -> None:

@@ -43,6 +43,7 @@ from ceph_msgr.wire.addr import AddrType, EntityAddr
 include "env.pxi"
 include "errors.pxi"
 include "cipher.pxi"
+include "compress.pxi"
 include "frame.pxi"
 include "center.pxi"
 include "sock.pxi"

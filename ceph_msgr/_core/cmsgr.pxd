@@ -39,6 +39,7 @@ cdef extern from "cmsgr/cmsgr.h" nogil:
         CMSGR_E_NOT_READY
         CMSGR_E_NONCE_USED_UP
         CMSGR_E_CIPHER
+        CMSGR_E_DECOMPRESS
 
     uint64_t CMSGR_FEATURES_ANY
 
@@ -122,11 +123,21 @@ cdef extern from "cmsgr/cmsgr.h" nogil:
     void cmsgr_cipher_free(cmsgr_cipher *cipher)
     size_t cmsgr_frame_sealed_len(int revision, const size_t *seg_len, unsigned count)
     ssize_t cmsgr_frame_seal(const cmsgr_env *env, int revision, cmsgr_cipher *cipher, int tag, const cmsgr_span *segments,
-                             const uint16_t *align, unsigned count, int aborted, uint8_t *out, size_t cap)
+                             const uint16_t *align, unsigned count, int flags, uint8_t *out, size_t cap)
+    enum:
+        CMSGR_COMPRESSION_NUMBERS
+    const char *cmsgr_compression_name(int algorithm)
+    size_t cmsgr_compress_bound(int algorithm, size_t len)
+    ssize_t cmsgr_compress(const cmsgr_env *env, int algorithm, const void *data, size_t len, uint8_t *out, size_t cap)
+    int64_t cmsgr_decompressed_len(const cmsgr_env *env, int algorithm, const void *data, size_t len, size_t limit)
+    int cmsgr_decompress(const cmsgr_env *env, int algorithm, const void *data, size_t len, uint8_t *out, size_t plain_len)
     ssize_t cmsgr_aes_128_cbc(int seal, const uint8_t *key, const uint8_t *iv, const void *data, size_t len, uint8_t *out)
     size_t cmsgr_frame_wire_len(int revision, const size_t *seg_len, unsigned count)
+    enum:
+        CMSGR_FRAME_ABORTED
+        CMSGR_FRAME_COMPRESSED
     ssize_t cmsgr_frame_assemble(const cmsgr_env *env, int revision, int tag, const cmsgr_span *segments,
-                                 const uint16_t *align, unsigned count, int aborted, uint8_t *out, size_t cap)
+                                 const uint16_t *align, unsigned count, int flags, uint8_t *out, size_t cap)
 
     ctypedef struct cmsgr_parser:
         pass
@@ -144,6 +155,10 @@ cdef extern from "cmsgr/cmsgr.h" nogil:
     const cmsgr_preamble *cmsgr_parser_preamble(const cmsgr_parser *parser)
     size_t cmsgr_parser_segment_at(const cmsgr_parser *parser, unsigned segment)
     void cmsgr_parser_set_cipher(cmsgr_parser *parser, cmsgr_cipher *cipher)
+    int cmsgr_parser_set_compression(cmsgr_parser *parser, int algorithm)
+    int cmsgr_parser_is_compressed(const cmsgr_parser *parser)
+    ssize_t cmsgr_parser_plain_len(cmsgr_parser *parser)
+    int cmsgr_parser_decompress(cmsgr_parser *parser, uint8_t *out)
     size_t cmsgr_parser_body_len(const cmsgr_parser *parser)
     void cmsgr_parser_set_body(cmsgr_parser *parser, uint8_t *body, size_t cap)
     uint64_t cmsgr_parser_got(const cmsgr_parser *parser)
@@ -310,6 +325,7 @@ cdef extern from "cmsgr/cmsgr.h" nogil:
     void cmsgr_stream_set_throttles(cmsgr_stream *stream, const cmsgr_stream_config *config)
     void cmsgr_stream_set_revision(cmsgr_stream *stream, int revision)
     int cmsgr_stream_set_keys(cmsgr_stream *stream, const uint8_t *secret, size_t len, int is_client)
+    int cmsgr_stream_set_compression(cmsgr_stream *stream, int algorithm, size_t min_len)
     int cmsgr_stream_send_bytes(cmsgr_stream *stream, const void *data, size_t len)
     int cmsgr_stream_send_frame(cmsgr_stream *stream, int tag, const void *payload, size_t len)
     void cmsgr_stream_continue(cmsgr_stream *stream)

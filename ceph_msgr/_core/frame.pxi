@@ -20,12 +20,14 @@ cdef int check_revision(int revision) except -1:
     return 0
 
 
-def frame_assemble(int tag, segments, int revision=1, *, alignments=None, bint aborted=False, Cipher cipher=None):
+def frame_assemble(int tag, segments, int revision=1, *, alignments=None, bint aborted=False, bint compressed=False,
+                   Cipher cipher=None):
     cdef cmsgr_span span[4]
     cdef uint16_t align[4]
     cdef size_t length[4]
     cdef unsigned i, count = len(segments)
     cdef ssize_t rc
+    cdef int flags = (CMSGR_FRAME_ABORTED if aborted else 0) | (CMSGR_FRAME_COMPRESSED if compressed else 0)
     check_revision(revision)
     if not 0 <= tag <= 255:
         raise ValueError(f"tag {tag} is not within 0..255")
@@ -43,12 +45,12 @@ def frame_assemble(int tag, segments, int revision=1, *, alignments=None, bint a
         if not cipher.seals or cipher.revision != revision:
             raise ValueError(f"the cipher does not seal, or is not of revision {revision}")
         wire = PyBytes_FromStringAndSize(NULL, cmsgr_frame_sealed_len(revision, length, count))
-        rc = cmsgr_frame_seal(ENV, revision, cipher.c, tag, span, NULL if alignments is None else align, count, aborted,
+        rc = cmsgr_frame_seal(ENV, revision, cipher.c, tag, span, NULL if alignments is None else align, count, flags,
                               <uint8_t *>PyBytes_AS_STRING(wire), PyBytes_GET_SIZE(wire))
         check(rc, "frame_assemble")
         return wire
     wire = PyBytes_FromStringAndSize(NULL, cmsgr_frame_wire_len(revision, length, count))
-    rc = cmsgr_frame_assemble(ENV, revision, tag, span, NULL if alignments is None else align, count, aborted,
+    rc = cmsgr_frame_assemble(ENV, revision, tag, span, NULL if alignments is None else align, count, flags,
                               <uint8_t *>PyBytes_AS_STRING(wire), PyBytes_GET_SIZE(wire))
     check(rc, "frame_assemble")
     return wire if rc == PyBytes_GET_SIZE(wire) else wire[:rc]
@@ -139,6 +141,9 @@ cdef class FrameParser:
         self.cipher = cipher  # the parser only borrows it
         cmsgr_parser_set_cipher(self.c, cipher.c)
 
+    def set_compression(self, int algorithm):
+        check(cmsgr_parser_set_compression(self.c, algorithm), "set_compression")
+
     cdef int make_room(self, size_t cap) except -1:
         cdef void *body = realloc(self.body, cap or 1)
         if not body:
@@ -147,6 +152,22 @@ cdef class FrameParser:
         self.body_cap = cap
         cmsgr_parser_set_body(self.c, self.body, cap)
         return 0
+
+    # The frame's segments decompressed, in place of the compressed ones: 0 or an error.
+    cdef int decompress(self) except? -1:
+        cdef ssize_t length = cmsgr_parser_plain_len(self.c)
+        cdef uint8_t *plain
+        cdef int rc
+        if length < 0:
+            return <int>length
+        plain = <uint8_t *>malloc(length or 1)
+        if not plain:
+            raise MemoryError()
+        rc = cmsgr_parser_decompress(self.c, plain)
+        free(self.body)
+        self.body = plain
+        self.body_cap = length
+        return rc
 
     cdef Frame take(self, bint aborted):
         cdef const cmsgr_preamble *preamble = cmsgr_parser_preamble(self.c)
@@ -170,7 +191,7 @@ cdef class FrameParser:
         cdef Py_buffer view
         cdef const uint8_t *at
         cdef size_t left
-        cdef int rc
+        cdef int rc, error
         if self.error is not None:
             raise self.error
         frames = []
@@ -180,6 +201,9 @@ cdef class FrameParser:
             left = view.len
             while True:
                 rc = cmsgr_parser_step(self.c, &at, &left)
+                if rc == CMSGR_PARSE_FRAME and cmsgr_parser_is_compressed(self.c):
+                    error = self.decompress()
+                    rc = error if error < 0 else rc
                 if rc == CMSGR_PARSE_PREAMBLE:
                     self.make_room(min(cmsgr_parser_body_len(self.c), <size_t>BODY_STEP))
                 elif rc == CMSGR_PARSE_ROOM:

@@ -108,6 +108,10 @@ cdef class Stream:
         self.ensure_open()
         check(cmsgr_stream_set_keys(self.slot.c, <uint8_t *>PyBytes_AS_STRING(secret), len(secret), is_client), "set_keys")
 
+    def set_compression(self, int algorithm, size_t min_bytes):
+        self.ensure_open()
+        check(cmsgr_stream_set_compression(self.slot.c, algorithm, min_bytes), "set_compression")
+
     def set_mask(self, uint32_t received, uint32_t sent):
         self.ensure_open()
         cmsgr_stream_set_mask(self.slot.c, received, sent)

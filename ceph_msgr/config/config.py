@@ -138,10 +138,13 @@ class Config:
 
     # ---- compression and checksums ----
 
+    # These act on connections made after the change; both sides must be so configured.
     ms_osd_compress_mode = text("none", "Whether messages to and from OSDs are compressed.", "none", "force")
     ms_osd_compress_min_size = size(1 * _KiB, "Smaller messages are sent uncompressed.")
     ms_osd_compression_algorithm = words(
-        ("snappy",), "Compression algorithms, most preferred first; none disables.", "snappy", "zlib", "zstd", "lz4"
+        ("snappy",),
+        "Compression algorithms, most preferred first; none disables. What was not there at the build is left out.",
+        "none", "snappy", "zlib", "zstd", "lz4",
     )
     ms_compress_secure = flag(False, "Compress on encrypted connections too.")
     ms_crc_header = flag(True, "Compute and check the checksums of frame headers. Accepted, no effect: msgr2 always does.")

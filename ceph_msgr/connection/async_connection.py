@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from ceph_msgr import _core
 from ceph_msgr._core import Message
 from ceph_msgr.auth.base import ConMode
+from ceph_msgr.compression import CompressionRegistry
 from ceph_msgr.connection.connection import Connection
 from ceph_msgr.connection.drain import DrainWaiters
 from ceph_msgr.connection.gate import DATA_MASK, Breakpoint, Gate, breakpoints_before, breakpoints_of
@@ -46,6 +47,10 @@ __all__ = ["AsyncConnection"]
 
 #: The frames for which a session is looked up.
 _LOOK_UP_TAGS = frozenset({Tag.CLIENT_IDENT, Tag.SESSION_RECONNECT})
+
+
+def _compression(messenger: Messenger) -> CompressionRegistry:
+    return CompressionRegistry(messenger.config, _core.compression_algorithms())
 
 
 class AsyncConnection(Connection):
@@ -101,7 +106,8 @@ class AsyncConnection(Connection):
         connection = cls(messenger, worker, addrs)
         connection._is_anon = anon
         connection._protocol = Session.dialling(
-            connection, connection._config, messenger.auth, policy=policy, peer_type=peer_type, target=target
+            connection, connection._config, messenger.auth, policy=policy, peer_type=peer_type, target=target,
+            compression=_compression(messenger),
         )
         return connection
 
@@ -111,7 +117,9 @@ class AsyncConnection(Connection):
     ) -> AsyncConnection:
         """Takes over the socket and one reference of the worker, on whose thread it is called."""
         connection = cls(messenger, worker, EntityAddrVec([peer_addr]))
-        connection._protocol = Session.accepted(connection, connection._config, messenger.auth)
+        connection._protocol = Session.accepted(
+            connection, connection._config, messenger.auth, compression=_compression(messenger)
+        )
         connection._stream = connection._make_stream(fd, connecting=False)
         connection._on_handshake_end = on_handshake_end
         return connection
@@ -370,6 +378,9 @@ class AsyncConnection(Connection):
             case act.SetKeys(secret, is_client):
                 if self._stream:
                     self._stream.set_keys(secret, is_client=is_client)
+            case act.SetCompression(algorithm, min_bytes):
+                if self._stream:
+                    self._stream.set_compression(algorithm, min_bytes)
             case act.Dial(addr):
                 self._dial(addr)
             case act.CloseSocket():

@@ -41,6 +41,7 @@ __all__ = [
     "ResetQueues",
     "SendBytes",
     "SendFrame",
+    "SetCompression",
     "SetKeys",
     "SetPeer",
     "SetPolicy",
@@ -115,6 +116,15 @@ class SetKeys:
     connection_secret: bytes = field(repr=False)
     #: Whether we dialled this socket; tells which nonce is whose.
     is_client: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SetCompression:
+    """Compression in both directions from here on, with the same timing."""
+
+    algorithm: int
+    #: Frames with less in their segments are sent as they are.
+    min_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,6 +274,7 @@ Action: TypeAlias = (
     | SetRevision
     | SendFrame
     | SetKeys
+    | SetCompression
     | Continue
     | CloseSocket
     | ArmTimer

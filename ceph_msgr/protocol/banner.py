@@ -55,6 +55,14 @@ class Banner:
         """1 for msgr2.1 if both announce it, else 0 for msgr2.0."""
         return 1 if self.supported & peer.supported & ProtocolFeature.REVISION_1 else 0
 
+    def with_compression(self) -> Banner:
+        """The same, and on-wire compression."""
+        return Banner(self.supported | ProtocolFeature.COMPRESSION, self.required)
+
+    def negotiates_compression_with(self, peer: Banner) -> bool:
+        """Whether the compression frames come behind the signatures: only if both announce it."""
+        return bool(self.supported & peer.supported & ProtocolFeature.COMPRESSION)
+
     def mismatch_with(self, peer: Banner) -> str:
         """Why these two sides can never talk to each other, empty if they can."""
         if missing := peer.required & ~self.supported:
@@ -64,7 +72,7 @@ class Banner:
         return ""
 
 
-#: What we announce. Without COMPRESSION no peer ever asks for it.
+#: What we announce unless the options ask for compression. Without COMPRESSION no peer ever asks for it.
 #: A plain integer: the inverse of a flag holds only the bits that have names, and peers may require others.
 OUR_BANNER = Banner(supported=int(ProtocolFeature.REVISION_1))
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ceph_msgr.auth.base import AuthBusy, ClientAuth, ClientExchange, ConMode
+from ceph_msgr.compression import Algorithm
 from ceph_msgr.errors import AuthError, RemoteProtocolError
 from ceph_msgr.protocol.actions import Continue, DropAcked, LearnAddress, Notice, PeerInfo, ResetQueues, SetPeer
 from ceph_msgr.protocol.frames import (
@@ -19,6 +20,8 @@ from ceph_msgr.protocol.frames import (
     AuthRequestMoreFrame,
     AuthSignatureFrame,
     ClientIdentFrame,
+    CompressionDoneFrame,
+    CompressionRequestFrame,
     HelloFrame,
     IdentMissingFeaturesFrame,
     ServerIdentFrame,
@@ -53,6 +56,7 @@ class ClientHandshake(Handshake):
         #: Methods not tried yet on this socket.
         self._methods: list[ClientAuth] = list(session.auth.clients(session.peer_type))
         self._offered_modes: tuple[ConMode, ...] = ()
+        self._offered_compression: tuple[Algorithm, ...] = ()
         self._exchange: ClientExchange
 
     def start(self, local_addr: EntityAddr) -> None:
@@ -131,6 +135,32 @@ class ClientHandshake(Handshake):
 
     def _on_auth_signature(self, frame: AuthSignatureFrame) -> None:
         self.check_signature(frame)
+        if self.negotiates_compression:
+            self._request_compression()
+        else:
+            self._identify()
+
+    # ---- compression ----
+
+    def _request_compression(self) -> None:
+        """Always, also to say that none is wanted."""
+        self._offered_compression = self.allowed_compression()
+        wish = " or ".join(algorithm.name.lower() for algorithm in self._offered_compression)
+        self.session.enter(State.COMPRESS_CONNECTING, f"compression wanted: {wish or 'none'}")
+        self.send(CompressionRequestFrame(bool(wish), self._offered_compression))
+        self.session.emit(Continue())
+
+    def _on_compression_done(self, frame: CompressionDoneFrame) -> None:
+        if frame.is_used:
+            if frame.algorithm not in self._offered_compression:
+                offered = list(map(int, self._offered_compression))
+                raise RemoteProtocolError(f"the server chose compression {frame.algorithm}, offered were {offered}")
+            self.set_compression(frame.algorithm)
+        self._identify()
+
+    # ---- which session it is ----
+
+    def _identify(self) -> None:
         if self.session.server_cookie:
             self._send_session_reconnect("the session goes on")
         else:

@@ -166,7 +166,7 @@ class AuthSignatureFrame(ControlFrame):
     signature: bytes = _signature()
 
 
-# ---- compression: known, never negotiated, since our banner does not offer it ----
+# ---- compression: only between sides whose banners both offer it ----
 
 
 @_frame(Tag.COMPRESSION_REQUEST)

@@ -13,8 +13,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeAlias
 
 from ceph_msgr.auth.base import ConMode, Credentials
+from ceph_msgr.compression import Algorithm, CompressionMode
 from ceph_msgr.errors import AuthError, RemoteProtocolError
-from ceph_msgr.protocol.actions import SendBytes, SendFrame, SetKeys, SetRevision
+from ceph_msgr.protocol.actions import SendBytes, SendFrame, SetCompression, SetKeys, SetRevision
 from ceph_msgr.protocol.banner import OUR_BANNER, Banner
 from ceph_msgr.protocol.events import FrameReceived
 from ceph_msgr.protocol.frames import FRAMES, SIGNATURE_BYTES, AuthSignatureFrame, ControlFrame
@@ -89,7 +90,10 @@ class Handshake:
     def __init__(self, session: Session) -> None:
         self.session = session
         self.host = session.host
+        self.banner = OUR_BANNER.with_compression() if session.compression.is_enabled else OUR_BANNER
         self.revision = 0
+        #: Whether the compression frames come behind the signatures.
+        self.negotiates_compression = False
         self.con_mode = ConMode.CRC
         self.global_id = 0
         self.credentials = Credentials()
@@ -102,7 +106,7 @@ class Handshake:
     # ---- both directions ----
 
     def send_banner(self) -> None:
-        wire = OUR_BANNER.encode()
+        wire = self.banner.encode()
         if self._transcript:
             self._transcript.add_sent_banner(wire)
         self.session.emit(SendBytes(wire))
@@ -116,11 +120,12 @@ class Handshake:
     def on_banner(self, wire: bytes) -> None:
         """The peer's banner. Fixes the revision and goes on with ``_say_hello``, unless the two can never talk."""
         peer = Banner.parse(wire)
-        if mismatch := OUR_BANNER.mismatch_with(peer):
+        if mismatch := self.banner.mismatch_with(peer):
             self.session.give_up(mismatch)
             return
         self._record(wire)
-        self.revision = OUR_BANNER.revision_with(peer)
+        self.revision = self.banner.revision_with(peer)
+        self.negotiates_compression = self.banner.negotiates_compression_with(peer)
         self.session.emit(SetRevision(self.revision))
         self._say_hello()
 
@@ -159,3 +164,16 @@ class Handshake:
         if not hmac.compare_digest(frame.signature, self._expected_signature):
             kind = "an HMAC of what we sent" if self.credentials.session_key else "32 zero bytes, as there is no session key"
             raise RemoteProtocolError(f"wrong signature, expected {kind}")
+
+    # ---- compression ----
+
+    def allowed_compression(self) -> tuple[Algorithm, ...]:
+        """What this connection may be compressed by, most preferred first; empty: by nothing."""
+        session, is_secure = self.session, self.con_mode is ConMode.SECURE
+        if session.compression.get_mode(session.peer_type, is_secure=is_secure) is CompressionMode.NONE:
+            return ()
+        return session.compression.get_methods(session.peer_type)
+
+    def set_compression(self, algorithm: int) -> None:
+        """Agreed on: what is sent from here on, and received behind the present frame, may be compressed."""
+        self.session.emit(SetCompression(algorithm, self.session.compression.min_bytes(self.session.peer_type)))

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ceph_msgr.auth.base import AuthRefused, ServerDone, ServerExchange, ServerMore
+from ceph_msgr.compression import Algorithm
 from ceph_msgr.errors import RemoteProtocolError
 from ceph_msgr.protocol.actions import CloseExisting, Continue, LearnAddress, NudgeExisting, SetPolicy, TakeOver
 from ceph_msgr.protocol.events import Handoff
@@ -18,6 +19,8 @@ from ceph_msgr.protocol.frames import (
     AuthRequestMoreFrame,
     AuthSignatureFrame,
     ClientIdentFrame,
+    CompressionDoneFrame,
+    CompressionRequestFrame,
     ControlFrame,
     HelloFrame,
     IdentMissingFeaturesFrame,
@@ -131,7 +134,21 @@ class ServerHandshake(Handshake):
 
     def _on_auth_signature(self, frame: AuthSignatureFrame) -> None:
         self.check_signature(frame)
-        self.session.enter(State.SESSION_ACCEPTING, "signatures agree")
+        state = State.COMPRESS_ACCEPTING if self.negotiates_compression else State.SESSION_ACCEPTING
+        self.session.enter(state, "signatures agree")
+        self.session.emit(Continue())
+
+    # ---- compression ----
+
+    def _on_compression_request(self, frame: CompressionRequestFrame) -> None:
+        """Our answer still goes as it is; what is behind it may be compressed."""
+        algorithm = Algorithm.NONE
+        if frame.is_wanted and self.allowed_compression():
+            algorithm = self.session.compression.pick_method(self.session.peer_type, frame.algorithms)
+        self.session.enter(State.SESSION_ACCEPTING, f"compression: {algorithm.name.lower()}")
+        self.send(CompressionDoneFrame(bool(algorithm), algorithm))
+        if algorithm:
+            self.set_compression(algorithm)
         self.session.emit(Continue())
 
     # ---- which session it is ----

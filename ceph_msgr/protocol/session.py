@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ceph_msgr.auth.registry import AuthRegistry
+from ceph_msgr.compression import CompressionRegistry
 from ceph_msgr.config import Config
 from ceph_msgr.errors import AuthError, ConnectionFault, LocalProtocolError, RemoteProtocolError
 from ceph_msgr.policy import Policy
@@ -146,11 +147,14 @@ class Session:
         policy: Policy | None = None,
         peer_type: EntityType = EntityType.NONE,
         target: EntityAddr | None = None,
+        compression: CompressionRegistry | None = None,
         assemble: Assemble = assemble_control,
     ) -> None:
         self.host = host
         self.config = config
         self.auth = auth
+        #: Of none unless told.
+        self.compression = compression or CompressionRegistry(config, ())
         self.assemble = assemble
 
         self.state = State.NEW
@@ -203,15 +207,26 @@ class Session:
         policy: Policy,
         peer_type: EntityType,
         target: EntityAddr,
+        compression: CompressionRegistry | None = None,
         assemble: Assemble = assemble_control,
     ) -> Session:
         """A connection the user asked for. ``target`` is the one address of the peer's vector to dial."""
-        return cls(host, config, auth, policy=policy, peer_type=peer_type, target=target, assemble=assemble)
+        return cls(
+            host, config, auth, policy=policy, peer_type=peer_type, target=target, compression=compression, assemble=assemble
+        )
 
     @classmethod
-    def accepted(cls, host: SessionHost, config: Config, auth: AuthRegistry, *, assemble: Assemble = assemble_control) -> Session:
+    def accepted(
+        cls,
+        host: SessionHost,
+        config: Config,
+        auth: AuthRegistry,
+        *,
+        compression: CompressionRegistry | None = None,
+        assemble: Assemble = assemble_control,
+    ) -> Session:
         """A socket that somebody dialled; its peer and policy are not known yet."""
-        return cls(host, config, auth, assemble=assemble)
+        return cls(host, config, auth, compression=compression, assemble=assemble)
 
     # ---- for the shell ----
 

@@ -46,7 +46,7 @@ class ProtocolFeature(IntFlag):
 
     #: Speaks msgr2.1.
     REVISION_1 = 1
-    #: On-wire compression; we know its frames but never offer it.
+    #: On-wire compression; offered only if the options ask for it.
     COMPRESSION = 2
 
 

@@ -52,7 +52,7 @@ static uint32_t segment_crc(const cmsgr_env *env, const cmsgr_span *segment)
 }
 
 void cmsgr__frame_preamble(const cmsgr_env *env, int tag, const cmsgr_span *segments, const uint16_t *align, unsigned count,
-                           uint8_t *out)
+                           int flags, uint8_t *out)
 {
     static const uint16_t default_align[CMSGR_MAX_SEGMENTS] = {8, 8, 8, 4096};
 
@@ -65,15 +65,16 @@ void cmsgr__frame_preamble(const cmsgr_env *env, int tag, const cmsgr_span *segm
         cmsgr__put32(out + 2 + 6 * i, (uint32_t)segments[i].len);
         cmsgr__put16(out + 6 + 6 * i, align[i]);
     }
+    out[26] = flags & CMSGR_FRAME_COMPRESSED ? CMSGR__FLAG_COMPRESSED : 0;
     cmsgr__put32(out + 28, env->crc32c(0, out, 28));
 }
 
-size_t cmsgr__frame_head(const cmsgr_env *env, int revision, int tag, const cmsgr_span *segments,
-                         const uint16_t *align, unsigned count, uint8_t *out)
+static size_t frame_head(const cmsgr_env *env, int revision, int tag, const cmsgr_span *segments, const uint16_t *align,
+                         unsigned count, int flags, uint8_t *out)
 {
     uint8_t *at = out + CMSGR_PREAMBLE_LEN;
 
-    cmsgr__frame_preamble(env, tag, segments, align, cmsgr__frame_segments(segments, count), out);
+    cmsgr__frame_preamble(env, tag, segments, align, cmsgr__frame_segments(segments, count), flags, out);
     if (segments[0].len == 0)
         return CMSGR_PREAMBLE_LEN;
     memcpy(at, segments[0].data, segments[0].len);
@@ -83,6 +84,12 @@ size_t cmsgr__frame_head(const cmsgr_env *env, int revision, int tag, const cmsg
         at += 4;
     }
     return (size_t)(at - out);
+}
+
+size_t cmsgr__frame_head(const cmsgr_env *env, int revision, int tag, const cmsgr_span *segments,
+                         const uint16_t *align, unsigned count, uint8_t *out)
+{
+    return frame_head(env, revision, tag, segments, align, count, 0, out);
 }
 
 size_t cmsgr__frame_tail(const cmsgr_env *env, int revision, const cmsgr_span *segments, unsigned count, int aborted,
@@ -103,12 +110,12 @@ size_t cmsgr__frame_tail(const cmsgr_env *env, int revision, const cmsgr_span *s
 }
 
 ssize_t cmsgr_frame_assemble(const cmsgr_env *env, int revision, int tag, const cmsgr_span *segments,
-                             const uint16_t *align, unsigned count, int aborted, uint8_t *out, size_t cap)
+                             const uint16_t *align, unsigned count, int flags, uint8_t *out, size_t cap)
 {
     size_t seg_len[CMSGR_MAX_SEGMENTS];
     uint8_t *at = out;
 
-    if (count == 0 || count > CMSGR_MAX_SEGMENTS)
+    if (count == 0 || count > CMSGR_MAX_SEGMENTS || flags & ~CMSGR__FRAME_FLAGS)
         return -EINVAL;
     for (unsigned i = 0; i < count; i++) {
         seg_len[i] = segments[i].len;
@@ -117,18 +124,18 @@ ssize_t cmsgr_frame_assemble(const cmsgr_env *env, int revision, int tag, const 
     }
     count = cmsgr__frame_segments(segments, count);
     /* Without a trailer there is nowhere to say it. */
-    if (aborted && cmsgr__trailer_len(cmsgr__geometry_of(revision), count) == 0)
+    if (flags & CMSGR_FRAME_ABORTED && cmsgr__trailer_len(cmsgr__geometry_of(revision), count) == 0)
         return -EINVAL;
     if (cmsgr_frame_wire_len(revision, seg_len, count) > cap)
         return -ENOSPC;
 
-    at += cmsgr__frame_head(env, revision, tag, segments, align, count, at);
+    at += frame_head(env, revision, tag, segments, align, count, flags, at);
     for (unsigned i = 1; i < count; i++) {
         if (seg_len[i] == 0)
             continue;
         memcpy(at, segments[i].data, seg_len[i]);
         at += seg_len[i];
     }
-    at += cmsgr__frame_tail(env, revision, segments, count, aborted, at);
+    at += cmsgr__frame_tail(env, revision, segments, count, flags & CMSGR_FRAME_ABORTED, at);
     return at - out;
 }

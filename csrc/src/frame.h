@@ -8,6 +8,7 @@
 #define CMSGR_FRAME_H
 
 #include "aead.h"
+#include "compress.h"
 #include "internal.h"
 
 /* What goes around the segments. */
@@ -42,6 +43,7 @@ enum { CMSGR__SEALED_INLINE = 48, CMSGR__SEALED_TRAILER = 16 };
 
 enum {
     CMSGR__FLAG_COMPRESSED = 1, /* in the preamble's flags */
+    CMSGR__FRAME_FLAGS = CMSGR_FRAME_ABORTED | CMSGR_FRAME_COMPRESSED,
     CMSGR__FRAME_HEAD_MAX = CMSGR_PREAMBLE_LEN + 4, /* beside segment 0 itself */
     CMSGR__FRAME_TAIL_MAX = 17
 };
@@ -67,9 +69,9 @@ size_t cmsgr__frame_head(const cmsgr_env *env, int revision, int tag, const cmsg
 size_t cmsgr__frame_tail(const cmsgr_env *env, int revision, const cmsgr_span *segments, unsigned count, int aborted,
                          uint8_t *out);
 
-/* The preamble alone; `count` without trailing empty segments. */
+/* The preamble alone; `count` without trailing empty segments. `flags` are those of cmsgr_frame_assemble. */
 void cmsgr__frame_preamble(const cmsgr_env *env, int tag, const cmsgr_span *segments, const uint16_t *align, unsigned count,
-                           uint8_t *out);
+                           int flags, uint8_t *out);
 
 /* Where sealed bytes go: memory that may come in pieces. */
 typedef struct cmsgr__sink {
@@ -80,13 +82,14 @@ typedef struct cmsgr__sink {
 
 /* One whole frame in secure mode: 0 or an error, after which what the sink holds is of no use. */
 int cmsgr__frame_seal(const cmsgr_env *env, int revision, cmsgr_cipher *cipher, int tag, const cmsgr_span *segments,
-                      const uint16_t *align, unsigned count, int aborted, cmsgr__sink *sink);
+                      const uint16_t *align, unsigned count, int flags, cmsgr__sink *sink);
 
 struct cmsgr_parser {
     const cmsgr_env *env;
     const cmsgr__geometry *geometry; /* of the present frame */
     int revision;                    /* from the next frame on */
     cmsgr_cipher *cipher;            /* NULL in crc mode; not owned */
+    const cmsgr__codec *codec;       /* NULL: compressed frames are refused */
     uint8_t *body;         /* lent by the caller */
     size_t body_cap;
     size_t body_len;       /* of the frame announced last */
@@ -94,6 +97,7 @@ struct cmsgr_parser {
     size_t run_left;       /* bytes of the current segment (crc) or operation (secure) that did not come yet */
     uint32_t seg_crc[4];   /* of what came so far */
     uint8_t stage;
+    uint8_t unpacked;      /* seg_len are those of the decompressed segments, which lie without padding */
     uint8_t segment;       /* the current one; in secure mode the operation's first */
     uint8_t pending_len;
     uint8_t pending[CMSGR_PREAMBLE_LEN + CMSGR__SEALED_INLINE + CMSGR__TAG_LEN]; /* a fixed-size part that came in pieces */
@@ -101,6 +105,7 @@ struct cmsgr_parser {
     int error;             /* what a failed parser goes on returning */
     uint64_t got, expected;
     cmsgr_preamble preamble;
+    uint32_t plain_len[4]; /* of a compressed frame, once cmsgr_parser_plain_len has told */
     cmsgr_limits limits;
 };
 

@@ -44,6 +44,16 @@ void cmsgr__parser_set_revision(cmsgr_parser *parser, int revision)
     parser->revision = revision;
 }
 
+int cmsgr_parser_set_compression(cmsgr_parser *parser, int algorithm)
+{
+    const cmsgr__codec *codec = cmsgr__codec_of(algorithm);
+
+    if (!codec && algorithm != CMSGR_COMPRESSION_NONE)
+        return -EINVAL;
+    parser->codec = codec;
+    return 0;
+}
+
 void cmsgr_parser_set_cipher(cmsgr_parser *parser, cmsgr_cipher *cipher)
 {
     parser->cipher = cipher;
@@ -129,10 +139,22 @@ static void decode_preamble(cmsgr_preamble *preamble, const uint8_t *in)
 
 static void enter_sealed(cmsgr_parser *parser);
 
-static int begin_frame(cmsgr_parser *parser, const uint8_t *in)
+static uint32_t segment_limit(const cmsgr_parser *parser, unsigned segment)
 {
     const cmsgr_limits *limits = &parser->limits;
     const uint32_t message_limit[CMSGR_MAX_SEGMENTS] = {limits->header, limits->front, limits->middle, limits->data};
+
+    return parser->preamble.tag == CMSGR_TAG_MESSAGE ? message_limit[segment] : limits->control;
+}
+
+/* What compression may make of a segment at its limit: the worst of the algorithms adds a sixth, and some have a prefix. */
+static uint64_t packed_limit(uint32_t limit)
+{
+    return (uint64_t)limit + limit / 6 + 1024;
+}
+
+static int begin_frame(cmsgr_parser *parser, const uint8_t *in)
+{
     cmsgr_preamble *preamble = &parser->preamble;
     uint32_t crc = parser->env->crc32c(0, in, 28);
     uint32_t sent_crc = cmsgr__get32(in + 28);
@@ -147,17 +169,18 @@ static int begin_frame(cmsgr_parser *parser, const uint8_t *in)
     count = preamble->num_segments;
     if (count == 0 || count > CMSGR_MAX_SEGMENTS)
         return fail(parser, CMSGR_E_SEGMENT_COUNT, count, count ? CMSGR_MAX_SEGMENTS : 1);
-    if (preamble->flags & CMSGR__FLAG_COMPRESSED)
+    if (preamble->flags & CMSGR__FLAG_COMPRESSED && !parser->codec)
         return fail(parser, CMSGR_E_COMPRESSED, preamble->flags, preamble->flags & ~CMSGR__FLAG_COMPRESSED);
     if (count > 1 && preamble->seg_len[count - 1] == 0)
         return fail(parser, CMSGR_E_EMPTY_LAST_SEGMENT, 0, 1);
 
     parser->body_len = 0;
+    parser->unpacked = 0;
     for (unsigned i = 0; i < count; i++) {
         size_t len = preamble->seg_len[i];
-        uint32_t limit = preamble->tag == CMSGR_TAG_MESSAGE ? message_limit[i] : limits->control;
+        uint32_t limit = segment_limit(parser, i);
 
-        if (len > limit)
+        if (len > (preamble->flags & CMSGR__FLAG_COMPRESSED ? packed_limit(limit) : limit))
             return fail(parser, CMSGR_E_SEGMENT_TOO_LONG, len, limit);
         if (len > SIZE_MAX / 8) /* a large limit on a 32-bit machine: four such segments, padded, still have a sum */
             return fail(parser, CMSGR_E_SEGMENT_TOO_LONG, len, SIZE_MAX / 8);
@@ -418,8 +441,66 @@ size_t cmsgr_parser_segment_at(const cmsgr_parser *parser, unsigned segment)
     size_t at = 0;
 
     for (unsigned i = 0; i < segment; i++)
-        at += parser->cipher ? cmsgr__padded(parser->preamble.seg_len[i]) : parser->preamble.seg_len[i];
+        at += parser->cipher && !parser->unpacked ? cmsgr__padded(parser->preamble.seg_len[i]) : parser->preamble.seg_len[i];
     return at;
+}
+
+/* ---- Compressed frames ---- */
+
+int cmsgr_parser_is_compressed(const cmsgr_parser *parser)
+{
+    return parser->preamble.flags & CMSGR__FLAG_COMPRESSED && !parser->unpacked;
+}
+
+ssize_t cmsgr_parser_plain_len(cmsgr_parser *parser)
+{
+    const cmsgr_preamble *preamble = &parser->preamble;
+    size_t total = 0;
+
+    for (unsigned i = 0; i < preamble->num_segments; i++) {
+        uint32_t limit = segment_limit(parser, i), len = preamble->seg_len[i];
+        int64_t plain = 0;
+
+        if (len)
+            plain = parser->codec->plain_len(parser->env, parser->body + cmsgr_parser_segment_at(parser, i), len, limit);
+        if (plain < 0)
+            return fail(parser, (int)plain, 0, 0);
+        if (plain > limit)
+            return fail(parser, CMSGR_E_SEGMENT_TOO_LONG, (uint64_t)plain, limit);
+        if ((uint64_t)plain > SIZE_MAX / 8)
+            return fail(parser, CMSGR_E_SEGMENT_TOO_LONG, (uint64_t)plain, SIZE_MAX / 8);
+        parser->plain_len[i] = (uint32_t)plain;
+        total += (size_t)plain;
+    }
+    return (ssize_t)total;
+}
+
+size_t cmsgr_parser_plain_at(const cmsgr_parser *parser, unsigned segment)
+{
+    size_t at = 0;
+
+    for (unsigned i = 0; i < segment; i++)
+        at += i < parser->preamble.num_segments ? parser->plain_len[i] : 0;
+    return at;
+}
+
+int cmsgr_parser_decompress(cmsgr_parser *parser, uint8_t *out)
+{
+    cmsgr_preamble *preamble = &parser->preamble;
+
+    for (unsigned i = 0; i < preamble->num_segments; i++) {
+        int result = 0;
+
+        if (preamble->seg_len[i])
+            result = parser->codec->decompress(parser->env, parser->body + cmsgr_parser_segment_at(parser, i),
+                                               preamble->seg_len[i], out, parser->plain_len[i]);
+        if (result < 0)
+            return fail(parser, result, 0, 0);
+        out += parser->plain_len[i];
+    }
+    memcpy(preamble->seg_len, parser->plain_len, preamble->num_segments * sizeof *preamble->seg_len);
+    parser->unpacked = 1;
+    return 0;
 }
 
 uint64_t cmsgr_parser_got(const cmsgr_parser *parser)

@@ -89,16 +89,9 @@ static void banner_step(cmsgr_stream *stream, const uint8_t **data, size_t *len)
 
 /* ---- Throttles and memory of a message ---- */
 
-static int64_t message_cost(const cmsgr_stream *stream)
-{
-    const cmsgr_preamble *preamble = cmsgr_parser_preamble(&stream->parser);
-
-    return (int64_t)preamble->seg_len[1] + preamble->seg_len[2] + preamble->seg_len[3];
-}
-
 static int64_t claim_amount(const cmsgr_stream *stream, int which)
 {
-    return which == CMSGR__POLICY_MESSAGES || which == CMSGR__DISPATCH_MESSAGES ? 1 : message_cost(stream);
+    return which == CMSGR__POLICY_MESSAGES || which == CMSGR__DISPATCH_MESSAGES ? 1 : stream->msg_cost;
 }
 
 /* The throttle if this step really takes something, else NULL. */
@@ -155,7 +148,7 @@ static void claims_move(cmsgr_stream *stream, cmsgr__msg *msg)
     cmsgr_throttle **place[CMSGR__THROTTLES] = {&msg->policy_messages, &msg->policy_bytes, &msg->dispatch_bytes,
                                                 &msg->dispatch_messages};
 
-    msg->cost = message_cost(stream);
+    msg->cost = stream->msg_cost;
     for (int i = 0; i < stream->throttle_next; i++) {
         *place[i] = claim_from(stream, i);
         if (*place[i])
@@ -319,10 +312,12 @@ static void on_preamble(cmsgr_stream *stream)
             cmsgr_parser_set_body(&stream->parser, stream->control.data, stream->control.cap);
     } else if (!stream->ready) {
         surface_frame(stream, CMSGR_TAG_MESSAGE); /* out of place, whatever it says: nothing of it is read */
-    } else if (preamble->seg_len[0] < CMSGR_HEADER_LEN) {
+    } else if (preamble->seg_len[0] < CMSGR_HEADER_LEN && !cmsgr_parser_is_compressed(&stream->parser)) {
         cmsgr__stream_fault(stream, CMSGR_E_HEADER_LENGTH, preamble->seg_len[0], CMSGR_HEADER_LEN);
     } else {
         stream->throttle_next = 0;
+        /* Of a compressed message what is compressed: reading stops before the first byte, from which alone one could know more. */
+        stream->msg_cost = (int64_t)preamble->seg_len[1] + preamble->seg_len[2] + preamble->seg_len[3];
         message_acquire(stream);
     }
 }
@@ -346,6 +341,64 @@ static void on_room(cmsgr_stream *stream)
         cmsgr_parser_set_body(&stream->parser, stream->control.data, stream->control.cap);
 }
 
+/* Memory for the decompressed message, in place of the other's, which *packed becomes. */
+static uint8_t *message_unpacked(cmsgr_stream *stream, size_t len, cmsgr__msg **packed)
+{
+    cmsgr__msg *msg = cmsgr__msg_new(stream->env, stream->worker->pool, len, cmsgr_parser_plain_at(&stream->parser, 3));
+
+    while (msg && msg->body_cap < len) {
+        if (cmsgr__msg_grow(msg, len) < 0) {
+            cmsgr_msg_unref(&msg->pub);
+            msg = NULL;
+        }
+    }
+    if (!msg)
+        return NULL;
+    *packed = stream->msg;
+    stream->msg = msg;
+    return msg->body;
+}
+
+static uint8_t *control_unpacked(cmsgr_stream *stream, size_t len, cmsgr__bytes *packed)
+{
+    cmsgr__bytes control = {0};
+
+    if (cmsgr__bytes_reserve(stream->env, &control, len ? len : 1) < 0)
+        return NULL;
+    *packed = stream->control;
+    stream->control = control;
+    return control.data;
+}
+
+/* A complete frame's segments become what they were before its sender compressed them. Without success the stream has faulted. */
+static int decompress(cmsgr_stream *stream)
+{
+    cmsgr_parser *parser = &stream->parser;
+    cmsgr__msg *packed_msg = NULL;
+    cmsgr__bytes packed_control = {0};
+    ssize_t len;
+    uint8_t *out;
+    int result;
+
+    if (!cmsgr_parser_is_compressed(parser))
+        return 0;
+    len = cmsgr_parser_plain_len(parser);
+    if (len < 0)
+        return cmsgr__stream_fault(stream, (int)len, cmsgr_parser_got(parser), cmsgr_parser_expected(parser));
+    out = stream->msg ? message_unpacked(stream, (size_t)len, &packed_msg) : control_unpacked(stream, (size_t)len, &packed_control);
+    if (!out)
+        return cmsgr__stream_fault(stream, -ENOMEM, (uint64_t)len, 0);
+    result = cmsgr_parser_decompress(parser, out);
+    if (packed_msg)
+        cmsgr_msg_unref(&packed_msg->pub);
+    cmsgr__bytes_free(stream->env, &packed_control);
+    if (result < 0)
+        return cmsgr__stream_fault(stream, result, 0, 0);
+    if (stream->msg && cmsgr_parser_preamble(parser)->seg_len[0] < CMSGR_HEADER_LEN)
+        return cmsgr__stream_fault(stream, CMSGR_E_HEADER_LENGTH, cmsgr_parser_preamble(parser)->seg_len[0], CMSGR_HEADER_LEN);
+    return 0;
+}
+
 static void on_parsed(cmsgr_stream *stream, int result)
 {
     switch (result) {
@@ -356,6 +409,8 @@ static void on_parsed(cmsgr_stream *stream, int result)
         on_room(stream);
         break;
     case CMSGR_PARSE_FRAME:
+        if (decompress(stream) < 0)
+            break;
         stream->control.len = stream->msg ? 0 : cmsgr_parser_preamble(&stream->parser)->seg_len[0];
         on_frame(stream);
         break;

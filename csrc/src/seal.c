@@ -93,13 +93,13 @@ static void put_first_segment(sealing *s, uint8_t head[HEAD_LEN], const cmsgr_sp
 }
 
 int cmsgr__frame_seal(const cmsgr_env *env, int revision, cmsgr_cipher *cipher, int tag, const cmsgr_span *segments,
-                      const uint16_t *align, unsigned count, int aborted, cmsgr__sink *sink)
+                      const uint16_t *align, unsigned count, int flags, cmsgr__sink *sink)
 {
     sealing s = {cipher, sink, 0};
     uint8_t head[HEAD_LEN] = {0};
 
     count = cmsgr__frame_segments(segments, count);
-    cmsgr__frame_preamble(env, tag, segments, align, count, head);
+    cmsgr__frame_preamble(env, tag, segments, align, count, flags, head);
     begin(&s);
     if (revision) {
         put_first_segment(&s, head, &segments[0]);
@@ -111,7 +111,7 @@ int cmsgr__frame_seal(const cmsgr_env *env, int revision, cmsgr_cipher *cipher, 
     }
     for (unsigned i = revision ? 1 : 0; i < count; i++)
         put_padded(&s, segments[i].data, segments[i].len);
-    put_status(&s, revision, aborted);
+    put_status(&s, revision, flags & CMSGR_FRAME_ABORTED);
     finish(&s);
     return s.error;
 }
@@ -155,21 +155,21 @@ size_t cmsgr_frame_sealed_len(int revision, const size_t *seg_len, unsigned coun
 }
 
 ssize_t cmsgr_frame_seal(const cmsgr_env *env, int revision, cmsgr_cipher *cipher, int tag, const cmsgr_span *segments,
-                         const uint16_t *align, unsigned count, int aborted, uint8_t *out, size_t cap)
+                         const uint16_t *align, unsigned count, int flags, uint8_t *out, size_t cap)
 {
     flat_sink flat = {{flat_room, flat_commit}, out, out + cap};
     size_t seg_len[CMSGR_MAX_SEGMENTS];
     int result;
 
-    if (count == 0 || count > CMSGR_MAX_SEGMENTS)
+    if (count == 0 || count > CMSGR_MAX_SEGMENTS || flags & ~CMSGR__FRAME_FLAGS)
         return -EINVAL;
     for (unsigned i = 0; i < count; i++)
         if ((seg_len[i] = segments[i].len) > UINT32_MAX)
             return -EINVAL;
-    if (aborted && revision && cmsgr__frame_segments(segments, count) == 1)
+    if (flags & CMSGR_FRAME_ABORTED && revision && cmsgr__frame_segments(segments, count) == 1)
         return -EINVAL;
     if (cmsgr_frame_sealed_len(revision, seg_len, count) > cap)
         return -ENOSPC;
-    result = cmsgr__frame_seal(env, revision, cipher, tag, segments, align, count, aborted, &flat.sink);
+    result = cmsgr__frame_seal(env, revision, cipher, tag, segments, align, count, flags, &flat.sink);
     return result < 0 ? result : flat.at - out;
 }

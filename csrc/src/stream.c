@@ -311,6 +311,17 @@ int cmsgr_stream_set_keys(cmsgr_stream *stream, const uint8_t *secret, size_t le
     return 0;
 }
 
+int cmsgr_stream_set_compression(cmsgr_stream *stream, int algorithm, size_t min_len)
+{
+    int result = cmsgr_parser_set_compression(&stream->parser, algorithm);
+
+    if (result == 0) {
+        stream->compression = algorithm;
+        stream->compress_min = min_len;
+    }
+    return result;
+}
+
 void cmsgr_stream_set_mask(cmsgr_stream *stream, uint32_t received, uint32_t sent)
 {
     stream->mask_received = received;

@@ -53,6 +53,7 @@ struct cmsgr_stream {
     cmsgr_parser parser;
     uint32_t control_limit; /* the parser's, once ready */
     cmsgr__msg *msg;       /* the MESSAGE whose body is being received */
+    int64_t msg_cost;      /* what it claims from throttles in bytes: front, middle and data, as its preamble announced them */
     cmsgr__bytes control;  /* the body of the control frame being received, or the banner */
     cmsgr__bytes wire;     /* before ready: the bytes of this frame as they came, for the signatures */
     cmsgr__bytes parked;   /* received behind a frame at which the stream stands still */
@@ -67,6 +68,8 @@ struct cmsgr_stream {
     /* sending */
     cmsgr__chain chain;
     cmsgr_cipher *open_cipher, *seal_cipher; /* secure mode; else NULL */
+    int compression;       /* enum cmsgr_compression */
+    size_t compress_min;   /* frames whose segments are shorter together go as they are */
     int connected;
     int writable_wanted;   /* EVENT_WRITABLE is registered */
     int ack_keepalive;     /* a KEEPALIVE2 waits for its answer */

@@ -30,25 +30,82 @@ static void entry_left_chain(void *arg, cmsgr_entry *entry)
 
 /* ---- Assembling ---- */
 
-static int put_sealed(cmsgr_stream *stream, int tag, const cmsgr_span *segments, unsigned count)
+static int put_sealed(cmsgr_stream *stream, int tag, const cmsgr_span *segments, unsigned count, int flags)
 {
     cmsgr__chain_sink sink = cmsgr__chain_sink_of(&stream->chain);
 
-    return cmsgr__frame_seal(stream->env, stream->revision, stream->seal_cipher, tag, segments, NULL, count, 0, &sink.sink);
+    return cmsgr__frame_seal(stream->env, stream->revision, stream->seal_cipher, tag, segments, NULL, count, flags, &sink.sink);
+}
+
+/* Into the chain's own memory. */
+static int put_flat(cmsgr_stream *stream, int tag, const cmsgr_span *segments, unsigned count, int flags)
+{
+    size_t seg_len[CMSGR_MAX_SEGMENTS], wire_len;
+
+    for (unsigned i = 0; i < count; i++)
+        seg_len[i] = segments[i].len;
+    wire_len = cmsgr_frame_wire_len(stream->revision, seg_len, count);
+    if (cmsgr__chain_prepare(&stream->chain, 1, wire_len) < 0)
+        return -ENOMEM;
+    cmsgr_frame_assemble(stream->env, stream->revision, tag, segments, NULL, count, flags, cmsgr__chain_room(&stream->chain),
+                         wire_len);
+    cmsgr__chain_commit(&stream->chain, wire_len);
+    return 0;
+}
+
+/* The compressed segments in one block of the pool, which *memory becomes: 1. 0 if the frame goes as it is: nothing was agreed on,
+ * it is short, or compression gains nothing, for want of memory too. */
+static int compress(cmsgr_stream *stream, const cmsgr_span *segments, unsigned count, cmsgr_span *packed, uint8_t **memory)
+{
+    size_t total = 0, bound = 0, used = 0;
+
+    if (!stream->compression)
+        return 0;
+    for (unsigned i = 0; i < count; i++) {
+        if (segments[i].len > CMSGR__COMPRESS_MAX - total)
+            return 0;
+        total += segments[i].len;
+        bound += segments[i].len ? cmsgr_compress_bound(stream->compression, segments[i].len) : 0;
+    }
+    if (!total || total < stream->compress_min || !(*memory = cmsgr__pool_get(stream->worker->pool, bound)))
+        return 0;
+    for (unsigned i = 0; i < count && used < total; i++) {
+        ssize_t len = 0;
+
+        if (segments[i].len)
+            len = cmsgr_compress(stream->env, stream->compression, segments[i].data, segments[i].len, *memory + used, bound - used);
+        packed[i] = (cmsgr_span){*memory + used, len > 0 ? (size_t)len : 0};
+        used = len < 0 ? total : used + packed[i].len;
+    }
+    if (used < total)
+        return 1;
+    cmsgr__pool_put(*memory);
+    return 0;
+}
+
+/* 1 if the frame was put in compressed form, 0 if it is to go as it is, or an error. */
+static int put_compressed(cmsgr_stream *stream, int tag, const cmsgr_span *segments, unsigned count)
+{
+    cmsgr_span packed[CMSGR_MAX_SEGMENTS];
+    uint8_t *memory;
+    int result;
+
+    if (!compress(stream, segments, count, packed, &memory))
+        return 0;
+    result = stream->seal_cipher ? put_sealed(stream, tag, packed, count, CMSGR_FRAME_COMPRESSED)
+                                 : put_flat(stream, tag, packed, count, CMSGR_FRAME_COMPRESSED);
+    cmsgr__pool_put(memory);
+    return result < 0 ? result : 1;
 }
 
 static int put_frame(cmsgr_stream *stream, int tag, const void *payload, size_t len)
 {
     cmsgr_span segment = {payload, len};
-    size_t wire_len = cmsgr_frame_wire_len(stream->revision, &len, 1);
+    int result = put_compressed(stream, tag, &segment, 1);
 
-    if (stream->seal_cipher)
-        return put_sealed(stream, tag, &segment, 1);
-    if (cmsgr__chain_prepare(&stream->chain, 1, wire_len) < 0)
-        return -ENOMEM;
-    cmsgr_frame_assemble(stream->env, stream->revision, tag, &segment, NULL, 1, 0, cmsgr__chain_room(&stream->chain), wire_len);
-    cmsgr__chain_commit(&stream->chain, wire_len);
-    return 0;
+    if (result)
+        return result < 0 ? result : 0;
+    return stream->seal_cipher ? put_sealed(stream, tag, &segment, 1, 0) : put_flat(stream, tag, &segment, 1, 0);
 }
 
 static int put_message(cmsgr_stream *stream, cmsgr_entry *entry)
@@ -57,10 +114,14 @@ static int put_message(cmsgr_stream *stream, cmsgr_entry *entry)
     uint8_t header[CMSGR_HEADER_LEN];
     cmsgr_span segments[CMSGR_MAX_SEGMENTS] = {
         {header, sizeof header}, entry->segment[0], entry->segment[1], entry->segment[2]};
+    int result;
 
     cmsgr_header_encode(&entry->header, header);
+    result = put_compressed(stream, CMSGR_TAG_MESSAGE, segments, CMSGR_MAX_SEGMENTS);
+    if (result)
+        return result < 0 ? result : 0;
     if (stream->seal_cipher)
-        return put_sealed(stream, CMSGR_TAG_MESSAGE, segments, CMSGR_MAX_SEGMENTS);
+        return put_sealed(stream, CMSGR_TAG_MESSAGE, segments, CMSGR_MAX_SEGMENTS, 0);
     cmsgr__chain_commit(chain, cmsgr__frame_head(stream->env, stream->revision, CMSGR_TAG_MESSAGE, segments, NULL,
                                                  CMSGR_MAX_SEGMENTS, cmsgr__chain_room(chain)));
     for (int i = 1; i < CMSGR_MAX_SEGMENTS; i++) {

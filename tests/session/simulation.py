@@ -22,6 +22,7 @@ from dataclasses import dataclass, field, replace
 
 from ceph_msgr.auth.none import NoneClient, NoneServer
 from ceph_msgr.auth.registry import AuthRegistry
+from ceph_msgr.compression import CompressionRegistry
 from ceph_msgr.config import Config
 from ceph_msgr.policy import Policy
 from ceph_msgr.protocol import actions as act
@@ -307,6 +308,10 @@ class Connection:
         if self.stream.end.write(wire, action.tag):
             self.frames_sent.append(action.tag)
 
+    def _do_setcompression(self, action: act.SetCompression) -> None:
+        """Agreed on, and kept in ``actions``; this wire's frames go as they are, as any frame may."""
+        assert self.stream
+
     def _do_continue(self, action: act.Continue) -> None:
         stream = self.stream
         assert stream and not stream.may_go_on, "nothing waits for Continue"
@@ -478,6 +483,7 @@ class Messenger:
         self.config = config
         auth_name = AuthEntityName(self.name.type, "admin")
         self.auth = AuthRegistry(self.name.type, config, [NoneClient(auth_name)], [NoneServer(lambda: 4711)])
+        self.compression = CompressionRegistry(config, (1, 2, 3, 4))
         self.table: dict[EntityAddrVec, Connection] = {}
         #: Every connection there ever was, in order of creation.
         self.connections: list[Connection] = []
@@ -509,6 +515,7 @@ class Messenger:
             policy=self.policy,
             peer_type=peer_type,
             target=addrs.msgr2_addr(),
+            compression=self.compression,
             assemble=assemble_control,
         )
         self.table[addrs] = connection
@@ -517,7 +524,9 @@ class Messenger:
 
     def accept(self, end: End) -> Connection:
         connection = self._make(f"{self.name}<-{end.peer.addr}")
-        connection.session = Session.accepted(connection, self.config, self.auth, assemble=assemble_control)
+        connection.session = Session.accepted(
+            connection, self.config, self.auth, compression=self.compression, assemble=assemble_control
+        )
         connection.stream = Stream(end, connection)
         connection.report(ev.Accepted(end.peer.addr))
         return connection

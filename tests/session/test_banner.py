@@ -14,6 +14,15 @@ def test_our_banner_offers_revision_1_and_nothing_else() -> None:
     assert OUR_BANNER.encode() == PREFIX + b"\x10\x00" + b"\x01" + bytes(7) + bytes(8)
 
 
+def test_compression_is_offered_only_where_it_is_wanted() -> None:
+    assert OUR_BANNER.with_compression().encode() == PREFIX + b"\x10\x00" + b"\x03" + bytes(7) + bytes(8)
+
+
+@pytest.mark.parametrize(("ours", "theirs", "is_negotiated"), [(3, 3, True), (3, 1, False), (1, 3, False), (2, 2**64 - 1, True)])
+def test_compression_is_negotiated_only_if_both_offer_it(ours: int, theirs: int, is_negotiated: bool) -> None:
+    assert Banner(ours).negotiates_compression_with(Banner(theirs)) is is_negotiated
+
+
 def test_a_banner_comes_back_as_it_was() -> None:
     banner = Banner(supported=2**64 - 1, required=2)
     assert Banner.parse(banner.encode()) == banner

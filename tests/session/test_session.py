@@ -26,6 +26,7 @@ from ceph_msgr.auth.base import (
 )
 from ceph_msgr.auth.none import DummyClient, DummyServer
 from ceph_msgr.auth.registry import AuthRegistry
+from ceph_msgr.compression import CompressionRegistry
 from ceph_msgr.config import Config
 from ceph_msgr.errors import AuthError, LocalProtocolError, RemoteProtocolError
 from ceph_msgr.policy import Policy
@@ -135,18 +136,28 @@ def dialler(policy: Policy | None = None, *, config: Config | None = None, clien
         policy=policy or Policy.lossless_client(),
         peer_type=EntityType.OSD,
         target=SERVER,
+        compression=CompressionRegistry(config, ALGORITHMS),
         assemble=assemble_control,
     )
     return Machine(session, host)
 
 
-def acceptor(policy: Policy | None = None, *, servers: list[ServerAuth] | None = None) -> Machine:
+def acceptor(
+    policy: Policy | None = None, *, config: Config | None = None, servers: list[ServerAuth] | None = None
+) -> Machine:
     host = Host(EntityName(EntityType.OSD, 0), EntityAddrVec([SERVER]))
     host.policy = policy or Policy.stateful_server()
-    config = Config()
+    config = config or Config()
     auth = AuthRegistry(EntityType.OSD, config, servers=servers or [DummyServer()])
-    return Machine(Session.accepted(host, config, auth, assemble=assemble_control), host)
+    compression = CompressionRegistry(config, ALGORITHMS)
+    return Machine(Session.accepted(host, config, auth, compression=compression, assemble=assemble_control), host)
 
+
+#: Those compiled in, if all are.
+ALGORITHMS = (1, 2, 3, 4)
+#: The options of a machine that compresses, and what its banner says.
+COMPRESSING: dict[str, object] = {"ms_osd_compress_mode": "force", "ms_osd_compression_algorithm": "zstd snappy"}
+COMPRESSING_BANNER = OUR_BANNER.with_compression().encode()
 
 ZEROS = f.AuthSignatureFrame(bytes(32))
 SERVER_HELLO = f.HelloFrame(EntityType.OSD, EPHEMERAL)
@@ -293,16 +304,32 @@ def accepting_more() -> Machine:
     return machine
 
 
+def dialled_compressing() -> Machine:
+    """Behind the signatures, where both sides compress."""
+    steps = [*DIAL_STEPS[:2], (State.HELLO_CONNECTING, lambda m: m.on(ev.BannerReceived(COMPRESSING_BANNER)))]
+    steps += [*DIAL_STEPS[3:5], (State.COMPRESS_CONNECTING, lambda m: m.frame(ZEROS))]
+    return walk(dialler(config=Config(**COMPRESSING)), steps, State.COMPRESS_CONNECTING)
+
+
+def accepted_compressing(hello: f.HelloFrame = CLIENT_HELLO) -> Machine:
+    steps = [ACCEPT_STEPS[0], (State.HELLO_ACCEPTING, lambda m: m.on(ev.BannerReceived(COMPRESSING_BANNER)))]
+    steps += [(State.AUTH_ACCEPTING, lambda m: m.frame(hello)), ACCEPT_STEPS[3]]
+    steps += [(State.COMPRESS_ACCEPTING, lambda m: m.frame(ZEROS))]
+    return walk(acceptor(config=Config(**COMPRESSING)), steps, State.COMPRESS_ACCEPTING)
+
+
 IN_STATE: dict[State, Callable[[], Machine]] = {
     State.HELLO_CONNECTING: lambda: dialled_to(State.HELLO_CONNECTING),
     State.AUTH_CONNECTING: lambda: dialled_to(State.AUTH_CONNECTING),
     State.AUTH_CONNECTING_SIGN: lambda: dialled_to(State.AUTH_CONNECTING_SIGN),
+    State.COMPRESS_CONNECTING: dialled_compressing,
     State.SESSION_CONNECTING: lambda: dialled_to(State.SESSION_CONNECTING),
     State.SESSION_RECONNECTING: lambda: redialled_to(State.SESSION_RECONNECTING),
     State.HELLO_ACCEPTING: lambda: accepted_to(State.HELLO_ACCEPTING),
     State.AUTH_ACCEPTING: lambda: accepted_to(State.AUTH_ACCEPTING),
     State.AUTH_ACCEPTING_MORE: accepting_more,
     State.AUTH_ACCEPTING_SIGN: lambda: accepted_to(State.AUTH_ACCEPTING_SIGN),
+    State.COMPRESS_ACCEPTING: accepted_compressing,
     State.SESSION_ACCEPTING: lambda: accepted_to(State.SESSION_ACCEPTING),
     State.READY: lambda: dialled_to(State.READY),
 }

@@ -62,7 +62,8 @@ extern "C" {
     X(NOT_READY, -10018, "not possible in this state")                                                  \
     X(AUTH_TAG, -10019, "a frame was altered, replayed or sealed with another key")                     \
     X(NONCE_USED_UP, -10020, "the next nonce would equal the first one of this connection")             \
-    X(CIPHER, -10021, "the cryptographic library failed")
+    X(CIPHER, -10021, "the cryptographic library failed")                                              \
+    X(DECOMPRESS, -10022, "a compressed segment is damaged")
 
 enum cmsgr_error {
 #define X(name, code, text) CMSGR_E_##name = code,
@@ -224,12 +225,14 @@ size_t cmsgr_frame_wire_len(int revision, const size_t *seg_len, unsigned count)
 
 /*
  * Writes one whole frame to `out` and returns its length, or -ENOSPC if `cap` is less than cmsgr_frame_wire_len(),
- * -EINVAL for 0 or more than 4 segments, one longer than 2^32-1, or `aborted` with a single segment in 2.1, which
+ * -EINVAL for 0 or more than 4 segments, one longer than 2^32-1, or ABORTED with a single segment in 2.1, which
  * has no trailer to say so. `align` may be NULL: 8 for every segment, and
- * 4096 for segment 3. With `aborted` the trailer says that the receiver shall drop the frame.
+ * 4096 for segment 3. `flags` are 0 or these: ABORTED, the trailer says that the receiver shall drop the frame; COMPRESSED, the
+ * segments are compressed already, each by itself, and the preamble says so.
  */
+enum { CMSGR_FRAME_ABORTED = 1, CMSGR_FRAME_COMPRESSED = 2 };
 ssize_t cmsgr_frame_assemble(const cmsgr_env *env, int revision, int tag, const cmsgr_span *segments,
-                             const uint16_t *align, unsigned count, int aborted, uint8_t *out, size_t cap);
+                             const uint16_t *align, unsigned count, int flags, uint8_t *out, size_t cap);
 
 /* Secure mode: one cipher per direction of a stream, AES-128-GCM with nonces that step per operation ("Secure mode"). `seal` tells
  * which way it works; `revision` where the nonce's counter lies. */
@@ -240,7 +243,32 @@ void cmsgr_cipher_free(cmsgr_cipher *cipher);
 /* As cmsgr_frame_wire_len and cmsgr_frame_assemble; after an error other than -EINVAL and -ENOSPC the cipher is of no use. */
 size_t cmsgr_frame_sealed_len(int revision, const size_t *seg_len, unsigned count);
 ssize_t cmsgr_frame_seal(const cmsgr_env *env, int revision, cmsgr_cipher *cipher, int tag, const cmsgr_span *segments,
-                         const uint16_t *align, unsigned count, int aborted, uint8_t *out, size_t cap);
+                         const uint16_t *align, unsigned count, int flags, uint8_t *out, size_t cap);
+
+/*
+ * Compression: a segment's bytes to and from what they are on the wire, by the algorithms' own libraries. Those absent when
+ * this was built have no name, and are -EINVAL everywhere. Any thread.
+ */
+enum cmsgr_compression {
+    CMSGR_COMPRESSION_NONE = 0,
+    CMSGR_COMPRESSION_SNAPPY = 1,
+    CMSGR_COMPRESSION_ZLIB = 2,
+    CMSGR_COMPRESSION_ZSTD = 3,
+    CMSGR_COMPRESSION_LZ4 = 4,
+    CMSGR_COMPRESSION_NUMBERS = 5 /* all are below */
+};
+/* "snappy"; NULL if it is not compiled in. */
+const char *cmsgr_compression_name(int algorithm);
+/* What `len` bytes become at most, 0 if they cannot be compressed: more than 1 GiB, or no such algorithm. */
+size_t cmsgr_compress_bound(int algorithm, size_t len);
+/* The compressed length; -ENOSPC if `cap` is below the bound, -ENOMEM, -EINVAL. */
+ssize_t cmsgr_compress(const cmsgr_env *env, int algorithm, const void *in, size_t len, uint8_t *out, size_t cap);
+/* What a compressed segment will become, found without memory for it: exact up to `limit`, beyond it any number above it. A
+ * claim that its own length makes impossible, like other damage that is seen at once, is CMSGR_E_DECOMPRESS. */
+int64_t cmsgr_decompressed_len(const cmsgr_env *env, int algorithm, const void *in, size_t len, size_t limit);
+/* 0: exactly `plain_len` bytes, as cmsgr_decompressed_len told, are in `out`, which is not NULL. Else CMSGR_E_DECOMPRESS or
+ * -ENOMEM. */
+int cmsgr_decompress(const cmsgr_env *env, int algorithm, const void *in, size_t len, uint8_t *out, size_t plain_len);
 
 /* AES-128-CBC with PKCS#7 padding, for cephx. `out` has room for len + 16 bytes; returns the length, or CMSGR_E_CIPHER for a bad
  * length or padding. */
@@ -278,6 +306,18 @@ size_t cmsgr_parser_body_len(const cmsgr_parser *parser);
 size_t cmsgr_parser_segment_at(const cmsgr_parser *parser, unsigned segment);
 /* Between frames: all that follow are sealed. The cipher stays the caller's and must outlive its use. */
 void cmsgr_parser_set_cipher(cmsgr_parser *parser, cmsgr_cipher *cipher);
+/* Between frames: those that follow may be compressed by this algorithm, or, with NONE, not at all. -EINVAL if it is not compiled in. */
+int cmsgr_parser_set_compression(cmsgr_parser *parser, int algorithm);
+/*
+ * After FRAME, where is_compressed says so: plain_len tells what the segments take decompressed, or that they are damaged or above
+ * their limits, before there is memory for them; then decompress puts them into `out` (not NULL), one behind the other. From then on
+ * preamble and segment_at tell of those. An error fails the parser.
+ */
+int cmsgr_parser_is_compressed(const cmsgr_parser *parser);
+ssize_t cmsgr_parser_plain_len(cmsgr_parser *parser);
+/* Where a segment will begin: after plain_len. */
+size_t cmsgr_parser_plain_at(const cmsgr_parser *parser, unsigned segment);
+int cmsgr_parser_decompress(cmsgr_parser *parser, uint8_t *out);
 /* Lends the memory into which the segments go. `cap` may be less than body_len: ROOM asks for more then. */
 void cmsgr_parser_set_body(cmsgr_parser *parser, uint8_t *body, size_t cap);
 /* Where the next bytes of the current segment belong, so that a socket can be read straight into place: 0 when
@@ -526,6 +566,9 @@ void cmsgr_stream_set_revision(cmsgr_stream *stream, int revision);
 /* Secure mode in both directions from here on: frames sent after this, frames parsed after the next continue. `secret` is the
  * connection secret, at least 40 bytes; `is_client` tells whether we dialled ("Keys and nonces"). */
 int cmsgr_stream_set_keys(cmsgr_stream *stream, const uint8_t *secret, size_t len, int is_client);
+/* Compression in both directions from here on, with the same timing. A frame whose segments have less than `min_len` bytes together, or
+ * would not become shorter, is sent as it is; received ones may be either. -EINVAL if the algorithm is not compiled in. */
+int cmsgr_stream_set_compression(cmsgr_stream *stream, int algorithm, size_t min_len);
 /* Append bytes (the banner) or a control frame; they go out in this turn's flush. On a stream that has faulted this, and
  * cmsgr_stream_start, succeed to no effect: the fault may not have been taken yet, and tells by itself. */
 int cmsgr_stream_send_bytes(cmsgr_stream *stream, const void *data, size_t len);
