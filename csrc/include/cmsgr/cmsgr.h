@@ -621,7 +621,7 @@ typedef struct cmsgr_item {
  * The phases of a turn: cmsgr_worker_turn is C and A, the user phase B lies between two calls of it.
  *   C  flush every stream that has something to send
  *   A  wait, then receive and parse for every ready stream; complete messages and all else become items
- *   B  (the caller, under its interpreter lock) take garbage, cmsgr_center_dispatch, take items one by one
+ *   B  (the caller, under its interpreter lock) take garbage, take items one by one, cmsgr_center_dispatch
  */
 int cmsgr_worker_new(cmsgr_worker **out, cmsgr_env *env);
 /* All its streams must be closed and sessions unreferenced. */
