@@ -23,6 +23,7 @@ from ceph_msgr.compression import CompressionRegistry
 from ceph_msgr.connection.connection import Connection
 from ceph_msgr.connection.drain import DrainWaiters
 from ceph_msgr.connection.gate import DATA_MASK, Breakpoint, Gate, breakpoints_before, breakpoints_of
+from ceph_msgr.connection.host import Host
 from ceph_msgr.connection.injection import Injection
 from ceph_msgr.connection.liveness import Liveness
 from ceph_msgr.connection.out_queue import OutQueue
@@ -47,6 +48,16 @@ __all__ = ["AsyncConnection"]
 
 #: The frames for which a session is looked up.
 _LOOK_UP_TAGS = frozenset({Tag.CLIENT_IDENT, Tag.SESSION_RECONNECT})
+
+#: The actions that are the stream's alone; one that comes after its socket is gone is dropped.
+_ON_STREAM: dict[type, Callable[[_core.Stream, Any], object]] = {
+    act.SendFrame: lambda stream, action: stream.send_frame(action.tag, action.payload),
+    act.Continue: lambda stream, _: stream.continue_(),
+    act.SendBytes: lambda stream, action: stream.send_bytes(action.data),
+    act.SetRevision: lambda stream, action: stream.set_revision(action.revision),
+    act.SetKeys: lambda stream, action: stream.set_keys(action.connection_secret, is_client=action.is_client),
+    act.SetCompression: lambda stream, action: stream.set_compression(action.algorithm, action.min_bytes),
+}
 
 
 def _compression(messenger: Messenger) -> CompressionRegistry:
@@ -106,7 +117,7 @@ class AsyncConnection(Connection):
         connection = cls(messenger, worker, addrs)
         connection._is_anon = anon
         connection._protocol = Session.dialling(
-            connection, connection._config, messenger.auth, policy=policy, peer_type=peer_type, target=target,
+            Host(connection), connection._config, messenger.auth, policy=policy, peer_type=peer_type, target=target,
             compression=_compression(messenger),
         )
         return connection
@@ -118,7 +129,7 @@ class AsyncConnection(Connection):
         """Takes over the socket and one reference of the worker, on whose thread it is called."""
         connection = cls(messenger, worker, EntityAddrVec([peer_addr]))
         connection._protocol = Session.accepted(
-            connection, connection._config, messenger.auth, compression=_compression(messenger)
+            Host(connection), connection._config, messenger.auth, compression=_compression(messenger)
         )
         connection._stream = connection._make_stream(fd, connecting=False)
         connection._on_handshake_end = on_handshake_end
@@ -362,25 +373,11 @@ class AsyncConnection(Connection):
         self._run(actions)
 
     def _execute(self, action: act.Action) -> None:
+        if on_stream := _ON_STREAM.get(type(action)):
+            if self._stream:
+                on_stream(self._stream, action)
+            return
         match action:
-            case act.SendFrame(tag, payload):
-                if self._stream:
-                    self._stream.send_frame(tag, payload)
-            case act.Continue():
-                if self._stream:
-                    self._stream.continue_()
-            case act.SendBytes(data):
-                if self._stream:
-                    self._stream.send_bytes(data)
-            case act.SetRevision(revision):
-                if self._stream:
-                    self._stream.set_revision(revision)
-            case act.SetKeys(secret, is_client):
-                if self._stream:
-                    self._stream.set_keys(secret, is_client=is_client)
-            case act.SetCompression(algorithm, min_bytes):
-                if self._stream:
-                    self._stream.set_compression(algorithm, min_bytes)
             case act.Dial(addr):
                 self._dial(addr)
             case act.CloseSocket():
@@ -637,39 +634,6 @@ class AsyncConnection(Connection):
         newcomer._handle(ev.StreamHandedOver())
         self._handle(ev.StreamAdopted(handoff, in_seq))
 
-    # ---- what the protocol asks of its surroundings (SessionHost) ----
-
-    @property
-    def my_name(self) -> EntityName:
-        return self.messenger.entity_name
-
-    @property
-    def my_addrs(self) -> EntityAddrVec:
-        return self.messenger.myaddrs
-
-    def has_queued(self) -> bool:
-        info = self._session.info()
-        return bool(info["queued_messages"] or info["unacked_messages"] or info["keepalive_wanted"])
-
-    def new_cookie(self) -> int:
-        return self.messenger.new_cookie()
-
-    def jitter(self) -> float:
-        return self.messenger.jitter()
-
-    def next_global_seq(self, minimum: int) -> int:
-        return self.messenger.get_global_seq(minimum)
-
-    def choose_policy(self, peer_type: EntityType) -> Policy:
-        return self.messenger.get_policy(peer_type)
-
-    def find_existing(self, addrs: EntityAddrVec) -> ExistingSession | None:
-        existing = self.messenger.lookup(addrs)
-        return existing.view() if existing else None
-
     def view(self) -> ExistingSession:
-        """What a newcomer must know of us; we are its handle. Any thread."""
+        """What a newcomer with our peer's addresses must know of us; we are its handle. Any thread."""
         return self._protocol.view(self)
-
-    def register(self, addrs: EntityAddrVec, *, instead_of: object | None) -> bool:
-        return self.messenger.register(self, addrs, instead_of=instead_of)
