@@ -67,12 +67,18 @@ class CountingDispatcher(Dispatcher):
         return [call.name for call in self.calls if call.connection is connection]
 
     def _note(self, name: str, connection: Connection, message: Message | None = None) -> None:
+        self._record(name, connection, message)
+        self._run_hook(name, message or connection)
+
+    def _record(self, name: str, connection: Connection, message: Message | None) -> None:
         of_message = (message.type, message.tid, message.seq, message.priority) if message else ()
         self.calls.append(Call(name, connection, threading.current_thread().name, *of_message))
         with self._changed:
             self._changed.notify_all()
+
+    def _run_hook(self, name: str, subject: Any) -> None:
         if hook := self.hooks.get(name):
-            hook(message or connection)
+            hook(subject)
 
     # ---- messages ----
 
@@ -93,9 +99,10 @@ class CountingDispatcher(Dispatcher):
         connection = message.connection
         if connection.priv is not None:  # None: one message may come after the reset
             connection.priv.count += 1
+        self._record(name, connection, message)  # before the answer: whoever has it finds the ping noted
         if self._answers and isinstance(message, MPing):
             connection.send_message(MPing(tid=message.tid))
-        self._note(name, connection, message)
+        self._run_hook(name, message)
 
     # ---- connections ----
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import threading
-import time
 from typing import Any
 
 import pytest
@@ -83,7 +82,8 @@ def test_a_lossless_queue_is_drained_by_acknowledgements(lab: Lab) -> None:
             taken = fill(connection, b"x" * 100)
             for _ in range(taken):
                 assert peer.recv_raw_frame().tag == Tag.MESSAGE
-            assert connection.out_q.unacked == taken
+            # The peer may have read a message before the worker has noted that it is written.
+            lab.wait_until(lambda: connection.out_q.unacked == taken, "all to count as sent")
             assert len(connection.out_q) == 0
             assert not connection.flush(0.02), "sent is not acknowledged"
             assert not connection.wait_writable(0.02)
@@ -119,11 +119,11 @@ def test_closing_wakes_those_who_wait(lab: Lab, how: str) -> None:
         connection = client.messenger.connect_to(EntityType.OSD, listener.addrs)
         fill(connection, b"x" * 100)
         results: list[bool] = []
+        # They wait without a time limit: that they return at all is because they were woken.
         waiting = [
-            threading.Thread(target=lambda wait=wait: results.append(wait(lab.deadline.timeout_s)))
+            threading.Thread(target=lambda wait=wait: results.append(wait()), daemon=True)
             for wait in (connection.flush, connection.wait_writable)
         ]
-        begin_s = time.monotonic()
         for thread in waiting:
             thread.start()
         if how == "connection":
@@ -135,7 +135,6 @@ def test_closing_wakes_those_who_wait(lab: Lab, how: str) -> None:
         for thread in waiting:
             thread.join(lab.deadline.remaining_s("the waiting threads"))
         assert results == [False, False]
-        assert time.monotonic() - begin_s < lab.deadline.timeout_s / 2
     assert not connection.flush(0.1)
     assert not connection.wait_writable(0.1)
 

@@ -101,12 +101,18 @@ def test_a_live_connection_is_found_again_and_a_closed_one_never(lab: Lab) -> No
 def test_received_messages_are_discarded_by_mark_down(lab: Lab) -> None:
     """What is queued for dispatch when the connection is marked down is not delivered, and its throttle is given back."""
     server, client = lab.server(seen=lab.dispatcher()), lab.client()
-    release = threading.Event()
-    server.seen.hooks["ms_dispatch"] = lambda message: release.wait(lab.deadline.timeout_s)
+    busy, release = threading.Event(), threading.Event()
+
+    def hold(message: Message) -> None:
+        busy.set()
+        release.wait(lab.deadline.timeout_s)
+
+    server.seen.hooks["ms_dispatch"] = hold
     connection = client.connect(server)
     for tid in range(10):
         connection.send_message(Message(RAW, b"x" * 100, tid=tid))
-    lab.wait_until(lambda: server.messenger.get_dispatch_queue_len() == 9, "nine messages behind the first")
+    lab.wait_until(busy.is_set, "the first message in the dispatcher's hands")
+    lab.wait_until(lambda: server.messenger.get_dispatch_queue_len() == 9, "nine messages behind it")
     assert server.messenger.dispatch_throttle.current == 1000
     assert server.messenger.get_dispatch_queue_max_age() > 0
     server.seen.last_accepted.mark_down()
@@ -133,8 +139,8 @@ def test_refused_dials_are_told_and_go_on_until_the_server_starts(lab: Lab) -> N
     assert len(connection.out_q) == 3
     assert client.seen.count("ms_handle_reset") == 0
 
-    holder.close()
     server.messenger.bind(f"v2:127.0.0.1:{port}")
+    holder.close()
     server.messenger.start()
     lab.wait_until(lambda: len(client.seen.messages) == 3, "the answers to what was queued meanwhile")
     assert [call.tid for call in client.seen.messages] == [0, 1, 2]
@@ -148,12 +154,12 @@ def test_a_host_that_does_not_answer_costs_the_connection_time_out(lab: Lab) -> 
     """It accepts the socket and says nothing; each dial is given up after its time, and tried again."""
     client = lab.client(ms_connection_ready_timeout=0.1)
     with RawListener(lab.deadline) as listener:
-        connection: Any = client.messenger.connect_to(EntityType.OSD, listener.addrs)
         begin_s = time.monotonic()
-        lab.wait_until(lambda: connection._protocol.faults >= 2, "two dials given up")
+        connection: Any = client.messenger.connect_to(EntityType.OSD, listener.addrs)
+        lab.wait_until(lambda: client.counter("msgr_connection_ready_timeouts") >= 2, "two dials given up")
         assert time.monotonic() - begin_s >= 0.2
+        assert connection._protocol.faults >= 2
         assert "not READY in time, still BANNER_CONNECTING" in str(connection._protocol.last_error)
-        assert client.counter("msgr_connection_ready_timeouts") >= 2
         connection.mark_down()
 
 

