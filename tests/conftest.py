@@ -34,8 +34,9 @@ class Deadline:
 
 @pytest.fixture
 def deadline(request: pytest.FixtureRequest) -> Deadline:
-    """Ten seconds, or what the test asks for with `@pytest.mark.parametrize("deadline", [30], indirect=True)`."""
-    return Deadline(getattr(request, "param", 10.0))
+    """Half a minute, which no wait takes, or what the test asks for with
+    `@pytest.mark.parametrize("deadline", [60], indirect=True)`."""
+    return Deadline(getattr(request, "param", 30.0))
 
 
 @pytest.fixture

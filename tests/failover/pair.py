@@ -17,7 +17,7 @@ from ceph_msgr.connection.async_connection import AsyncConnection
 from ceph_msgr.testing import Answer, Breakpoint, Interceptor, Outcome
 from tests.failover.notation import describe_all, matches
 
-TIMEOUT_S = 10.0
+TIMEOUT_S = 30.0
 MESSAGE_TYPE = 1000
 
 #: The first retry comes soon; the pause after WAIT stays long, as nobody should be left to it.

@@ -21,7 +21,7 @@ Auth = Literal["none", "cephx"]
 PROGRAMS = ("ceph", "ceph-mon", "ceph-authtool", "monmaptool")
 
 #: A monitor is up after 0.6 s on an idle machine; the rest is for a busy one.
-START_TIMEOUT_S = 40.0
+START_TIMEOUT_S = 60.0
 #: ceph-mon ends within a second of SIGTERM. One that does not is killed.
 STOP_TIMEOUT_S = 10.0
 TAIL_CHARS = 4000
@@ -69,7 +69,7 @@ def _environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith("CEPH_")}
 
 
-def run(*command: str | Path, timeout_s: float = 20.0) -> Result:
+def run(*command: str | Path, timeout_s: float = 60.0) -> Result:
     """Runs a program to its end, or to its time-out, and never raises for what the program does."""
     words = tuple(str(word) for word in command)
     started = time.monotonic()
@@ -123,15 +123,15 @@ class CephClient:
             options["keyring"] = keyring
         write_conf(self.conf, {"global": options})
 
-    def ceph(self, *words: str, connect_timeout_s: int = 10, timeout_s: float = 20.0) -> Result:
+    def ceph(self, *words: str, connect_timeout_s: int = 30, timeout_s: float = 60.0) -> Result:
         """Runs `ceph WORDS`. A silent server costs `connect_timeout_s`; at `timeout_s` the command is killed."""
         return run("ceph", "-c", self.conf, "--connect-timeout", str(connect_timeout_s), *words, timeout_s=timeout_s)
 
-    def ping(self, mon: str = "a", *, timeout_s: float = 10.0) -> Result:
+    def ping(self, mon: str = "a", *, timeout_s: float = 60.0) -> Result:
         """`ceph ping mon.X`: MPing in a session of its own. It never gives up by itself: killed at its time-out."""
         return self.ceph("ping", f"mon.{mon}", timeout_s=timeout_s)
 
-    def fsid(self, *, connect_timeout_s: int = 10) -> Result:
+    def fsid(self, *, connect_timeout_s: int = 30) -> Result:
         """`ceph fsid`: the whole log-in of a monitor client, then one MMonCommand."""
         return self.ceph("fsid", connect_timeout_s=connect_timeout_s)
 

@@ -13,7 +13,7 @@ from tests.interop.lab import Auth, Daemon, LabError, MonLab, Result, run
 PROGRAMS = ("ceph-osd", "rados")
 
 #: An OSD is up after 3 s on an idle machine.
-START_TIMEOUT_S = 45.0
+START_TIMEOUT_S = 90.0
 
 
 class OsdLab:

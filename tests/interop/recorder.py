@@ -22,9 +22,16 @@ class Recorder(Dispatcher):
         #: Called with each message before it is kept.
         self.answer: Callable[[Message], object] = lambda message: None
 
+    def next(self, word: str, deadline: Deadline) -> tuple[str, Any]:
+        """The next callback, whatever it is; ``word`` is what the caller hopes for."""
+        try:
+            return self._events.get(timeout=deadline.remaining_s(word))
+        except queue.Empty:
+            raise AssertionError(f"no callback within {deadline.timeout_s} s, expected {word}") from None
+
     def expect(self, word: str, deadline: Deadline) -> Any:
         """The subject of the next callback, which must be this one."""
-        got, subject = self._next(word, deadline)
+        got, subject = self.next(word, deadline)
         assert got == word, f"{got} of {subject!r}, expected {word}"
         return subject
 
@@ -37,7 +44,7 @@ class Recorder(Dispatcher):
     def skip_to(self, word: str, deadline: Deadline) -> Any:
         """The subject of the next such callback; others may come before it."""
         while True:
-            got, subject = self._next(word, deadline)
+            got, subject = self.next(word, deadline)
             if got == word:
                 return subject
 
@@ -50,12 +57,6 @@ class Recorder(Dispatcher):
     def expect_silence(self) -> None:
         """Nothing more has come. The caller knows why nothing can be under way."""
         assert self._events.empty(), f"unexpected: {self._events.get()}"
-
-    def _next(self, word: str, deadline: Deadline) -> tuple[str, Any]:
-        try:
-            return self._events.get(timeout=deadline.remaining_s(word))
-        except queue.Empty:
-            raise AssertionError(f"no callback within {deadline.timeout_s} s, expected {word}") from None
 
     def ms_can_fast_dispatch_any(self) -> bool:
         return True

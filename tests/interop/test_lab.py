@@ -136,7 +136,7 @@ def test_real_client_reaches_a_server_of_ours(ceph_client: Callable[[int], CephC
 
 
 def test_a_program_that_hangs_is_killed_at_its_time_out() -> None:
-    result = run("/bin/sh", "-c", "echo before; kill -STOP $$", timeout_s=0.5)
+    result = run("/bin/sh", "-c", "echo before; kill -STOP $$", timeout_s=2.0)
     assert (result.status, result.stdout) == (None, "before\n")
     with pytest.raises(LabError, match="killed at its time-out"):
         result.check()

@@ -93,7 +93,7 @@ def log_of_our_side(caplog: pytest.LogCaptureFixture) -> None:
 def client() -> Iterator[Client]:
     client = Client()
     yield client
-    client.close(Deadline(10))
+    client.close(Deadline(30))
 
 
 def test_logging_in(mon_none: MonLab, client: Client, deadline: Deadline) -> None:
@@ -214,7 +214,7 @@ def test_a_wrong_nonce_is_tried_for_ever(mon_none: MonLab, client: Client, deadl
     client.recorder.expect_silence()
 
 
-@pytest.mark.parametrize("deadline", [30], indirect=True)
+@pytest.mark.parametrize("deadline", [60], indirect=True)
 def test_monitor_restarts(own_mon: MonLab, client: Client, deadline: Deadline) -> None:
     """A lossy connection ends with the monitor; a new one is dialled until the monitor is back."""
     own_mon.start()

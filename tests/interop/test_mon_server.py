@@ -6,6 +6,7 @@ import json
 import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -81,7 +82,7 @@ def test_client_that_lacks_features(ceph_client: Ceph) -> None:
     """It is told which, and comes again and again; it is never let in."""
     missing = 1 << 17
     with FakeMon(Policy.stateless_server(features_required=missing)) as mon:
-        result = ceph_client(mon.port).fsid(connect_timeout_s=1)
+        result = ceph_client(mon.port).fsid(connect_timeout_s=3)
     assert result.status == 1, result
     assert result.stderr.count(f"client does not support all server features: {missing:x}") > 1, result
     assert mon.messages == []
@@ -104,6 +105,8 @@ class PeerMon:
             ms_mon_cluster_mode=mode,
         )
         self.messenger.add_dispatcher_head(self.recorder)
+        #: Of the messages of the session.
+        self.last_seq = 0
 
     def _cephx(self, config: Config) -> AuthRegistry:
         self._lab.make_keyrings()
@@ -114,10 +117,26 @@ class PeerMon:
     def port(self) -> int:
         return self.messenger.myaddrs[0].port
 
-    def expect_probe(self, seq: int, lab: MonLab, deadline: Deadline) -> None:
+    def expect_probe(self, deadline: Deadline) -> None:
         message = self.recorder.expect_message(Message, deadline)
-        assert (message.type, message.seq) == (MON_PROBE, seq)
-        assert bytes(message.front[:16]) == UUID(lab.fsid).bytes
+        assert message.type == MON_PROBE
+        self.count(message)
+
+    def skip_probes_to(self, word: str, deadline: Deadline) -> Any:
+        """The subject of the next callback that is no probe, which must be this one. Probes come every two seconds, also while
+        a busy machine is at something else."""
+        while (event := self.recorder.next(word, deadline))[0] == "message" and event[1].type == MON_PROBE:
+            self.count(event[1])
+        got, subject = event
+        assert got == word, f"{got} of {subject!r}, expected {word}"
+        return subject
+
+    def count(self, message: Message) -> None:
+        """Nothing is lost, and nothing comes twice."""
+        self.last_seq += 1
+        assert message.seq == self.last_seq
+        if message.type == MON_PROBE:
+            assert bytes(message.front[:16]) == UUID(self._lab.fsid).bytes
 
 
 @pytest.fixture
@@ -147,26 +166,26 @@ with_cephx = pytest.mark.parametrize(
     indirect=True,
     ids=["none-crc", "cephx-crc", "cephx-secure"],
 )
-for_20_s = pytest.mark.parametrize("deadline", [20], indirect=True)
+for_60_s = pytest.mark.parametrize("deadline", [60], indirect=True)
 
 
 @pytest.mark.slow
 @with_cephx
-@for_20_s
+@for_60_s
 def test_monitor_reconnects(own_mon: MonLab, peer_mon: PeerMon, deadline: Deadline) -> None:
     own_mon.start(wait_for_quorum=False)
     connection = peer_mon.recorder.expect("accept", deadline)
     assert str(connection.peer_addrs) == own_mon.address
-    peer_mon.expect_probe(1, own_mon, deadline)
-    for seq in (2, 3):
+    peer_mon.expect_probe(deadline)
+    for _ in range(2):
         cut(connection)
-        assert peer_mon.recorder.expect("accept", deadline) is connection
-        peer_mon.expect_probe(seq, own_mon, deadline)
+        assert peer_mon.skip_probes_to("accept", deadline) is connection
+        peer_mon.expect_probe(deadline)
 
 
 @pytest.mark.slow
 @with_cephx
-@for_20_s
+@for_60_s
 def test_monitor_sends_a_lost_message_again(own_mon: MonLab, peer_mon: PeerMon, deadline: Deadline) -> None:
     """The socket breaks when we have read its first message, and before we count it."""
     interceptor = Interceptor()
@@ -175,35 +194,37 @@ def test_monitor_sends_a_lost_message_again(own_mon: MonLab, peer_mon: PeerMon, 
     own_mon.start(wait_for_quorum=False)
     connection = peer_mon.recorder.expect("accept", deadline)
     assert peer_mon.recorder.expect("accept", deadline) is connection
-    for seq in (1, 2):
-        peer_mon.expect_probe(seq, own_mon, deadline)
+    for _ in range(2):
+        peer_mon.expect_probe(deadline)
     assert interceptor.not_hit == []
 
 
 @pytest.mark.slow
 @with_cephx
-@for_20_s
+@for_60_s
 def test_we_redial_the_monitor_that_dialled_us(own_mon: MonLab, peer_mon: PeerMon, deadline: Deadline) -> None:
     own_mon.start(wait_for_quorum=False)
     connection = peer_mon.recorder.expect("accept", deadline)
-    peer_mon.expect_probe(1, own_mon, deadline)
+    peer_mon.expect_probe(deadline)
     cut(connection, then=lambda: connection.send_message(MPing()))
-    assert peer_mon.recorder.expect("connect", deadline) is connection
-    answer = peer_mon.recorder.expect_message(MPing, deadline)
-    assert answer.seq == 2
+    assert peer_mon.skip_probes_to("connect", deadline) is connection
+    answer = peer_mon.skip_probes_to("message", deadline)
+    assert isinstance(answer, MPing)
+    peer_mon.count(answer)
     assert json.loads(answer.text)["mon_status"]["name"] == own_mon.name
-    peer_mon.expect_probe(3, own_mon, deadline)
+    peer_mon.expect_probe(deadline)
 
 
 @pytest.mark.slow
-@for_20_s
+@for_60_s
 def test_monitor_restarts(own_mon: MonLab, peer_mon: PeerMon, deadline: Deadline) -> None:
     """Its new cookie tells us that our session is forgotten."""
     own_mon.start(wait_for_quorum=False)
     connection = peer_mon.recorder.expect("accept", deadline)
-    peer_mon.expect_probe(1, own_mon, deadline)
+    peer_mon.expect_probe(deadline)
     own_mon.stop()
     own_mon.start(wait_for_quorum=False)
-    assert peer_mon.recorder.expect("remote reset", deadline) is connection
+    assert peer_mon.skip_probes_to("remote reset", deadline) is connection
     assert peer_mon.recorder.expect("accept", deadline) is connection
-    peer_mon.expect_probe(1, own_mon, deadline)
+    peer_mon.last_seq = 0
+    peer_mon.expect_probe(deadline)

@@ -79,7 +79,7 @@ def rados(request: pytest.FixtureRequest, claim_revision: Callable[[int], None])
     auth, mode, revision = request.param.split("-")
     claim_revision(int(revision[-1]))
     lab: OsdLab = request.getfixturevalue(f"osd_{auth}")
-    deadline = Deadline(10)  # which does not count the start of the lab
+    deadline = Deadline(30)  # which does not count the start of the lab
     with ClusterClient(login_of(lab.mon), mode=mode) as client:
         client.dial(EntityType.MON, lab.mon.address, deadline)
         connection = client.dial(EntityType.OSD, lab.address, deadline)
@@ -93,7 +93,9 @@ def test_the_osd_knows_us_by_our_global_id(rados: Rados) -> None:
     own_name = rados.client.messenger.entity_name
     assert own_name.num == rados.client.login.global_id > 0
     nonce = rados.client.messenger.myaddrs[0].nonce
-    assert f"<== {own_name} 127.0.0.1:0/{nonce} 1 ==== osd_op({own_name}" in rados.lab.log_file.read_text(errors="replace")
+    line = f"<== {own_name} 127.0.0.1:0/{nonce} 1 ==== osd_op({own_name}"
+    while line not in rados.lab.log_file.read_text(errors="replace"):  # a thread of its own writes the log
+        rados.deadline.remaining_s("the OSD's log to tell")
 
 
 def test_write_read_stat(rados: Rados) -> None:

@@ -59,7 +59,7 @@ def osd(request: pytest.FixtureRequest, lab: OsdLab) -> Iterator[FakeOsd]:
     mode = request.node.callspec.params["lab"].partition("-")[2]
     auth = None
     if lab.mon.auth == "cephx":
-        auth = partial(service, fetch_rotating_secrets(lab.mon, Keyring.load(lab.keyring), "osd.0", Deadline(10), mode=mode))
+        auth = partial(service, fetch_rotating_secrets(lab.mon, Keyring.load(lab.keyring), "osd.0", Deadline(30), mode=mode))
     with FakeOsd(lab.address, auth=auth, mode=mode) as osd:
         yield osd
         if osd.requests:

@@ -128,13 +128,13 @@ class Lab:
 
     def wait_until(self, holds: Callable[[], object], what: str) -> None:
         """Fails at the test's deadline, and tells the state of every connection. Callbacks wake it; what no callback tells
-        of is looked at again after 5 ms."""
-        with self.changed:
-            while not holds():
-                try:
-                    left_s = self.deadline.remaining_s(what)
-                except pytest.fail.Exception as failure:
-                    pytest.fail(f"{failure}\n{self.describe()}")
+        of is looked at again after 5 ms. ``holds`` may wait for a worker, so it is called without the lock of the callbacks."""
+        while not holds():
+            try:
+                left_s = self.deadline.remaining_s(what)
+            except pytest.fail.Exception as failure:
+                pytest.fail(f"{failure}\n{self.describe()}")
+            with self.changed:
                 self.changed.wait(min(left_s, 0.005))
 
     def wait_count(self, node: Node, name: str, times: int = 1) -> None:

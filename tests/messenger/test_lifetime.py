@@ -21,6 +21,7 @@ from ceph_msgr.protocol.tags import Tag
 from tests.messenger.dispatchers import RAW
 from tests.messenger.lab import LOOPBACK, Lab
 from tests.messenger.raw_peer import BANNER, RawPeer, needs_ipv6
+from tests.messenger.test_connection import closed_port
 from tests.session.reference_codec import assemble
 
 # ---- waiting and stopping ----
@@ -199,15 +200,13 @@ def test_calls_that_come_too_early_or_twice(lab: Lab) -> None:
 def test_a_port_in_use_leaves_nothing_bound(lab: Lab) -> None:
     first = lab.server()
     second = lab.client(start=False)
-    free = socket.socket()
-    free.bind(("127.0.0.1", 0))
-    port = free.getsockname()[1]
-    free.close()
-    with pytest.raises(OSError, match=f"cannot listen on v2:127.0.0.1:{first.port}/0") as error:
-        second.messenger.bind(f"[v2:127.0.0.1:{port},v2:127.0.0.1:{first.port}]")
-    assert error.value.errno == errno.EADDRINUSE
-    with pytest.raises(ConnectionRefusedError):
-        socket.create_connection(("127.0.0.1", port))
+    holder, port = closed_port()
+    with holder:
+        with pytest.raises(OSError, match=f"cannot listen on v2:127.0.0.1:{first.port}/0") as error:
+            second.messenger.bind(f"[v2:127.0.0.1:{port},v2:127.0.0.1:{first.port}]")
+        assert error.value.errno == errno.EADDRINUSE
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", port))
     second.messenger.bind(LOOPBACK)  # it can still have another one
     second.messenger.start()
     assert second.port not in (0, first.port)

@@ -26,10 +26,11 @@ def test_injected_failures_break_sockets_and_lose_nothing(lab: Lab) -> None:
     server = lab.server(Policy.stateful_server(), **faults)
     client = lab.client(Policy.lossless_client(), **faults)
     connection = client.connect(server)
-    for tid in range(100):
-        lab.round_trip(client, connection, tid=tid)
-    assert [call.tid for call in client.seen.messages] == list(range(100))
-    assert client.counter("msgr_reconnects") > 2
+    count = 0
+    while count < 100 or client.counter("msgr_reconnects") <= 2:
+        lab.round_trip(client, connection, tid=count)
+        count += 1
+    assert [call.tid for call in client.seen.messages] == list(range(count))
 
 
 def test_injected_congestion_loses_nothing(lab: Lab) -> None:
@@ -47,16 +48,16 @@ def test_injected_congestion_loses_nothing(lab: Lab) -> None:
 
 def test_internal_delays_come_where_races_matter(lab: Lab) -> None:
     """The acceptor's first look, and its look-up, are so much later; then nothing is slow any more."""
-    delay_s = 0.05
+    delay_s = 0.2
     server, client = lab.server(ms_inject_internal_delays=delay_s), lab.client()
     began_s = time.monotonic()
     connection = client.connect(server)
     lab.round_trip(client, connection)
     assert time.monotonic() - began_s >= 2 * delay_s
     began_s = time.monotonic()
-    for tid in range(20):
+    for tid in range(100):
         lab.round_trip(client, connection, tid=tid)
-    assert time.monotonic() - began_s < 20 * delay_s
+    assert time.monotonic() - began_s < 100 * delay_s
 
 
 def test_a_mark_down_during_an_internal_delay_wins(lab: Lab) -> None:

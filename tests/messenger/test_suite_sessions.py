@@ -282,7 +282,7 @@ class MarkingDown(Dispatcher):
 
 @pytest.mark.contract("A17")
 @pytest.mark.slow
-@pytest.mark.parametrize("deadline", [40], indirect=True)
+@pytest.mark.parametrize("deadline", [60], indirect=True)
 def test_marking_down_under_a_lock_never_stalls(lab: Lab, rng: random.Random) -> None:
     dispatcher = MarkingDown(rng)
     # One dispatcher for both servers: its queued callbacks run on two threads at once.

@@ -60,6 +60,18 @@ def changes(node: Node, before: dict[str, int]) -> Counter[str]:
     return Counter({name: after[name] - before[name] for name in after})
 
 
+def changes_at_rest(lab: Lab, node: Node, before: dict[str, int]) -> Counter[str]:
+    """When every turn has come up to Python. C counts it as a turn a moment before."""
+    seen: list[Counter[str]] = []
+
+    def is_at_rest() -> bool:
+        seen.append(changes(node, before))
+        return seen[-1]["python_entries"] == seen[-1]["turns"]
+
+    lab.wait_until(is_at_rest, "as many entries into Python as turns")
+    return seen[-1]
+
+
 # ---- one turn, one entry ----
 
 
@@ -82,7 +94,7 @@ def test_python_is_entered_once_per_turn_and_once_per_message(lab: Lab) -> None:
             peer.send(b"".join(burst[1:]))
             lab.wait_until(lambda: taking.count == 200, "the burst")
             counted = dict(calls)
-            changed = changes(node, before)
+            changed = changes_at_rest(lab, node, before)
     assert counted == {"ms_fast_dispatch": 199}, "no other Python runs on the worker"
     assert changed["recv_messages"] == changed["messages_delivered"] == 199
     assert changed["python_entries"] == changed["turns"] <= changed["recv_calls"]
@@ -112,13 +124,13 @@ def test_a_burst_from_other_threads_costs_the_sending_worker_no_python(lab: Lab,
         for thread in threads:
             thread.join(lab.deadline.remaining_s("the senders"))
         lab.wait_until(lambda: taking.count == each * senders, "all messages")
-        counted, changed = dict(calls), changes(client, before)
+        counted, changed = dict(calls), changes_at_rest(lab, client, before)
         wakeups = worker.center.stats()["wakeups_sent"] - entries["wakeups_sent"]
     assert not counted, "sending costs the worker no Python at all"
     assert changed["send_messages"] == each * senders
     assert changed["python_entries"] == changed["turns"]
     assert wakeups <= changed["rounds"] + 1, "at most one wake-up for each round of the worker"
-    received = changes(server, server_before)
+    received = changes_at_rest(lab, server, server_before)
     assert received["messages_delivered"] == each * senders
     assert received["python_entries"] == received["turns"] <= each * senders
 
@@ -178,7 +190,7 @@ def test_writable_is_registered_by_a_short_write_and_gone_at_zero(lab: Lab) -> N
         mask, unsent = lab.on_worker(connection, lambda: (center.file_event_mask(fd), connection._stream.unsent_bytes))
         assert mask == EVENT_READABLE | EVENT_WRITABLE
         assert unsent > 0
-        assert lab.on_worker(connection, connection._try_send) == unsent, "the kernel takes no more"
+        assert 0 < lab.on_worker(connection, connection._try_send) <= unsent, "the kernel takes hardly more"
         assert center.stats()["writable_added"] - before["writable_added"] == 1, "registered once, not at every attempt"
 
         received = 0

@@ -17,7 +17,7 @@ import pytest
 from ceph_msgr.metrics import render_prometheus, snapshot
 from ceph_msgr.net import Stack, Worker
 
-DEADLINE_S = 10
+DEADLINE_S = 30
 
 
 @pytest.fixture

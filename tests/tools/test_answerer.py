@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, field
-from queue import Empty, Queue
+from queue import Empty, Queue, SimpleQueue
 
 import pytest
 
@@ -54,7 +54,9 @@ def test_inline_it_answers_before_it_returns() -> None:
 
 
 @pytest.mark.contract("G")
-def test_with_a_think_time_the_pool_answers_everything_and_the_worker_goes_on(deadline) -> None:
+def test_with_a_think_time_the_pool_answers_everything_and_the_worker_goes_on(monkeypatch, deadline) -> None:
+    all_think = threading.Barrier(3)
+    monkeypatch.setattr(answerer_module.time, "sleep", lambda seconds: all_think.wait(deadline.remaining_s("the pool")))
     connection = Connection()
     with ThinkingAnswerer(threads=3, think_time_us=1000) as answerer:
         for tid in range(30):
@@ -63,7 +65,7 @@ def test_with_a_think_time_the_pool_answers_everything_and_the_worker_goes_on(de
     assert {reply for reply, _ in answers} == {f"reply {tid}" for tid in range(30)}
     threads = {thread for _, thread in answers}
     assert threading.current_thread() not in threads
-    assert len(threads) == 3, "one sleeps while the others work"
+    assert len(threads) == 3, "one thinks while the others do"
 
 
 def test_thinking_takes_the_think_time(monkeypatch, deadline) -> None:
@@ -77,18 +79,23 @@ def test_thinking_takes_the_think_time(monkeypatch, deadline) -> None:
 def test_leaving_drops_what_waits_and_joins_the_pool(monkeypatch, deadline) -> None:
     thinking, go_on = threading.Event(), threading.Event()
 
+    class Requests(SimpleQueue):
+        def put(self, request: Request | None) -> None:
+            super().put(request)
+            if request is None:  # the end, behind which nothing comes
+                go_on.set()
+
     def think(seconds: float) -> None:
         thinking.set()
         assert go_on.wait(deadline.remaining_s())
 
     monkeypatch.setattr(answerer_module.time, "sleep", think)
+    monkeypatch.setattr(answerer_module, "SimpleQueue", Requests)
     connection = Connection()
-    answerer = ThinkingAnswerer(threads=1, think_time_us=1)
-    with answerer:
+    with ThinkingAnswerer(threads=1, think_time_us=1) as answerer:
         for tid in range(100):
             answerer.ms_fast_dispatch(Request(tid, connection))
         assert thinking.wait(deadline.remaining_s("the pool"))
-        threading.Timer(0.01, go_on.set).start()
     assert connection.answers.get_nowait()[0] == "reply 0"
     with pytest.raises(Empty):
         connection.answers.get_nowait()

@@ -12,7 +12,7 @@ from tests.tools.conftest import finish
 pytestmark = pytest.mark.slow
 
 
-@pytest.mark.parametrize("deadline", [40], indirect=True)
+@pytest.mark.parametrize("deadline", [60], indirect=True)
 def test_the_ping_pair(start_example, deadline) -> None:
     server = start_example("ping_server.py", "127.0.0.1:0")
     addr = server.stdout.readline().removeprefix("listening on ").strip()
@@ -23,13 +23,13 @@ def test_the_ping_pair(start_example, deadline) -> None:
     assert finish(server, deadline) == (0, "", "")
 
 
-@pytest.mark.parametrize("deadline", [40], indirect=True)
+@pytest.mark.parametrize("deadline", [60], indirect=True)
 def test_the_ping_client_alone(start_example, deadline) -> None:
     code, out, err = finish(start_example("ping_client.py", "127.0.0.1:1"), deadline)
     assert (code, out, err) == (1, "", "nobody listens on v2:127.0.0.1:1/0\n")
 
 
-@pytest.mark.parametrize("deadline", [40], indirect=True)
+@pytest.mark.parametrize("deadline", [60], indirect=True)
 def test_the_lossless_service(start_example, deadline) -> None:
     code, out, err = finish(start_example("lossless_service.py", "2000"), deadline)
     assert (code, err) == (0, "")

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
 
 SIGNALS = [signal.SIGINT, signal.SIGTERM]
 #: Interpreters start in this, several of them, on a busy machine.
-slow_start = pytest.mark.parametrize("deadline", [40], indirect=True)
+slow_start = pytest.mark.parametrize("deadline", [60], indirect=True)
 
 
 def wait_for_traffic(port: int, deadline) -> None:
@@ -81,7 +81,7 @@ def test_json_in_a_file_leaves_the_table_on_standard_output(start_tool, tmp_path
 def test_seconds_bound_the_run(start_tool, deadline) -> None:
     code, out, _ = finish(start_tool("perf_msgr_client", "--seconds", "0.3", "--json", "-"), deadline)
     assert code == 0
-    assert 0.2 < json.loads(out)["seconds"] < 5
+    assert 0.2 < json.loads(out)["seconds"] < deadline.timeout_s
 
 
 @slow_start
@@ -136,7 +136,7 @@ def test_a_peer_that_says_nothing(start_tool, deadline) -> None:
 def test_a_peer_of_another_protocol_is_named(start_tool, deadline) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         addr = f"127.0.0.1:{listener.getsockname()[1]}"
-        client = start_tool("perf_msgr_client", "--server", addr, "--connect-timeout", "1")
+        client = start_tool("perf_msgr_client", "--server", addr, "--connect-timeout", "3")
         listener.settimeout(deadline.remaining_s())
         accepted, _ = listener.accept()
         with accepted:
@@ -199,7 +199,7 @@ def test_an_address_in_use(start_tool, start_server, deadline) -> None:
     code, out, err = finish(start_tool("perf_msgr_server", "--bind", addr), deadline)
     assert (code, out) == (1, "")
     assert err == f"perf-msgr-server: cannot listen on {addr}: Address already in use\n"
-    assert time.monotonic() - started < 5, "it must not try again and again, as a daemon does"
+    assert time.monotonic() - started < 15, "it must not try again and again, as a daemon does: three times, every 5 s"
 
 
 @slow_start

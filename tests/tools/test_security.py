@@ -15,7 +15,7 @@ from ceph_msgr.tools import perf_msgr_client
 from ceph_msgr.tools.security import CLIENT, keyring_file, make_keyring
 from tests.tools.conftest import finish
 
-slow_start = pytest.mark.parametrize("deadline", [40], indirect=True)
+slow_start = pytest.mark.parametrize("deadline", [60], indirect=True)
 
 
 @pytest.fixture
@@ -91,10 +91,10 @@ def test_a_client_that_is_not_let_in(server_mode, client, reason, start_tool, st
     make_keyring().save(keyring.with_name("other.keyring"))
     _, addr = start_server("--mode", server_mode, "--keyring", str(keyring))
     code, out, err = finish(
-        start_tool("perf_msgr_client", "--server", addr, "--connect-timeout", "0.5", *client.split()), deadline
+        start_tool("perf_msgr_client", "--server", addr, "--connect-timeout", "2", *client.split()), deadline
     )
     assert (code, out) == (1, "")
-    assert re.fullmatch(rf"perf-msgr-client: 1 of 1 jobs are not connected after 0.5 s \(.*{reason}.*\)\n", err), err
+    assert re.fullmatch(rf"perf-msgr-client: 1 of 1 jobs are not connected after 2 s \(.*{reason}.*\)\n", err), err
     assert Keyring.load(keyring).entry(CLIENT).key.to_base64() not in err
 
 

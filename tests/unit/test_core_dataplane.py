@@ -6,6 +6,7 @@ import gc
 import socket
 import struct
 import threading
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -19,6 +20,7 @@ from ceph_msgr.errors import ConnectionFault, DecodeError, RemoteProtocolError, 
 FEATURES = 0x3F01CFB9FFFDFFFF
 BANNER = b"ceph v2\n" + struct.pack("<HQQ", 16, 1, 0)
 STEP_NS = 20_000_000
+DEADLINE_S = 30
 TAG_BANNER, TAG_HELLO, TAG_MESSAGE, TAG_KEEPALIVE2 = 0, 1, 17, 18
 
 
@@ -101,12 +103,11 @@ def worker() -> Iterator[WorkerCore]:
     assert _core.live_objects() == before, "C objects are left"
 
 
-def turn_until(worker: WorkerCore, condition: Callable[[], object], turns: int = 500) -> None:
-    for _ in range(turns):
-        if condition():
-            return
+def turn_until(worker: WorkerCore, condition: Callable[[], object]) -> None:
+    end_s = time.monotonic() + DEADLINE_S
+    while not condition():
+        assert time.monotonic() < end_s, "the condition did not become true"
         worker.turn(STEP_NS)
-    pytest.fail("the condition did not become true")
 
 
 def is_ready(side: Side) -> bool:

@@ -17,7 +17,7 @@ from ceph_msgr.dispatch.local import LocalDelivery
 from ceph_msgr.dispatch.prioritized import PrioritizedQueue
 from ceph_msgr.dispatch.queue import DispatchQueue
 
-DEADLINE_S = 10
+DEADLINE_S = 30
 MAX_TOKENS, MIN_COST = 1000, 10
 
 
