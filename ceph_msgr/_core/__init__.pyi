@@ -317,7 +317,7 @@ class Session:
 
     def __init__(self, worker: WorkerCore, owner: SessionOwner, table: DispatchTable, *, max_queued_bytes: int = 0) -> None: ...
     owner: SessionOwner
-    def send(self, message: Message, *, borrow: bool = False) -> bool:
+    def send(self, message: Message, borrow: bool = False) -> bool:
         """Queues; False when closed (dropped). SendQueueFull when over the bound, ValueError for a segment of 4 GiB and more.
         Any thread. ``bytes``, views of bytes and received segments are borrowed, any other buffer is copied, unless
         ``borrow`` promises that it does not change before the message is acknowledged (or written, on a lossy connection)."""

@@ -197,7 +197,7 @@ cdef extern from "cmsgr/cmsgr.h" nogil:
         uint64_t writable_added
         uint64_t writable_removed
         uint64_t polls_won, polls_lost
-        int64_t slept_ns
+        int64_t slept_ns, polled_ns
 
     void cmsgr_center_get_stats(const cmsgr_center *center, cmsgr_center_stats *stats)
 
@@ -365,6 +365,7 @@ cdef extern from "cmsgr/cmsgr.h" nogil:
     void cmsgr_worker_free(cmsgr_worker *worker)
     cmsgr_center *cmsgr_worker_center(cmsgr_worker *worker)
     int cmsgr_worker_turn(cmsgr_worker *worker, int64_t max_wait_ns)
+    void cmsgr_worker_flush(cmsgr_worker *worker)
     cmsgr_item *cmsgr_worker_take_item(cmsgr_worker *worker)
     cmsgr_entry *cmsgr_worker_take_garbage(cmsgr_worker *worker)
 

@@ -336,10 +336,44 @@ cdef void release_owners(cmsgr_entry *entry, int count) noexcept:
             Py_DECREF(<object>owner)
 
 
+# Entries are made by whoever sends and freed on the worker, always under the interpreter lock, which so guards the spare ones.
+# A batch of them is more than malloc keeps at hand for a thread.
+cdef extern from *:
+    """
+    #if defined(__SANITIZE_ADDRESS__)
+    enum { SPARE_ENTRIES = 0 }; /* so that use after free is seen */
+    #else
+    enum { SPARE_ENTRIES = 1024 };
+    #endif
+    """
+    enum:
+        SPARE_ENTRIES
+
+cdef cmsgr_entry *spare_entries = NULL
+cdef int spare_count = 0
+
+
+cdef cmsgr_entry *take_entry() noexcept:
+    global spare_entries, spare_count
+    cdef cmsgr_entry *entry = spare_entries
+    if not entry:
+        return cmsgr_entry_new(ENV)
+    spare_entries = entry.next
+    spare_count -= 1
+    memset(entry, 0, sizeof(cmsgr_entry))
+    return entry
+
+
 cdef void free_entry(cmsgr_entry *entry) noexcept:
+    global spare_entries, spare_count
     release_owners(entry, 4)
-    cmsgr_entry_free(ENV, entry)
     live.entries -= 1
+    if spare_count >= SPARE_ENTRIES:
+        cmsgr_entry_free(ENV, entry)
+        return
+    entry.next = spare_entries
+    spare_entries = entry
+    spare_count += 1
 
 
 cdef void free_entries(cmsgr_entry *entry) noexcept:
@@ -351,7 +385,7 @@ cdef void free_entries(cmsgr_entry *entry) noexcept:
 
 
 cdef cmsgr_entry *new_entry(Message message) except NULL:
-    cdef cmsgr_entry *entry = cmsgr_entry_new(ENV)
+    cdef cmsgr_entry *entry = take_entry()
     if not entry:
         raise MemoryError()
     live.entries += 1

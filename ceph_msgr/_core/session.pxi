@@ -55,7 +55,8 @@ cdef class Session:
 
     # ---- any thread ----
 
-    def send(self, Message message not None, *, bint borrow=False):
+    @cython.binding(False)
+    def send(self, Message message not None, bint borrow=False):
         cdef cmsgr_entry *entry
         cdef uint64_t features, current
         cdef int rc

@@ -1,6 +1,12 @@
 # WorkerCore: the turn. This loop is the hot path: one entry into Python per message, the user's handler.
 
 
+# So many messages into a batch what they brought forth is sent, so that the peer is at work on it while we are on the rest. Under
+# the interpreter lock: to take it again could cost a switch interval, the send costs microseconds.
+cdef enum:
+    FLUSH_EVERY = 16
+
+
 cdef int wait_worker(void *worker, int64_t max_wait_ns) noexcept nogil:
     return cmsgr_worker_turn(<cmsgr_worker *>worker, max_wait_ns)
 
@@ -63,9 +69,13 @@ cdef class WorkerCore:
     cdef void user_phase(self) noexcept:
         # Items before posts: what a post is about to change (a reset, a take-over) must not overtake what came before it.
         cdef cmsgr_item *item = cmsgr_worker_take_item(self.c)
+        cdef int messages = 0
         while item:
             if item.kind == CMSGR_ITEM_MESSAGE:
                 self.take_message(item)
+                messages += 1
+                if messages % FLUSH_EVERY == 0:
+                    cmsgr_worker_flush(self.c)
             else:
                 self.take_event(item)
             item = cmsgr_worker_take_item(self.c)

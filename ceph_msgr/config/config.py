@@ -61,7 +61,7 @@ class Config:
     ms_cluster_type = text("", "The same for the cluster network. Accepted, no effect, as for the public one.", "", _STACK)
     ms_async_poll_us = microseconds(
         -1,
-        "How long a worker looks for events before it sleeps: 0 never, -1 as it pays (at most 50 us, and only while that has "
+        "How long a worker looks for events before it sleeps: 0 never, -1 as it pays (at most 200 us, and only while that has "
         "been finding something), else always so long. A wakeup costs more than the work on a small message.",
         minimum=-1,
     )

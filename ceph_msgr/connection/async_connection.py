@@ -152,7 +152,7 @@ class AsyncConnection(Connection):
     # ---- the user's side: any thread ----
 
     def send_message(self, message: Message, *, borrow: bool = False) -> None:
-        self._session.send(message, borrow=borrow)
+        self._session.send(message, borrow)
 
     def send_keepalive(self) -> None:
         self._session.send_keepalive()

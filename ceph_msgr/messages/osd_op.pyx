@@ -3,6 +3,7 @@
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from cpython.unicode cimport PyUnicode_AsUTF8AndSize
 from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
@@ -195,24 +196,37 @@ cdef class MOSDOp(Message):
         return 0
 
     cpdef encode_payload(self, uint64_t features):
-        cdef bytes key, namespace, oid, front
+        cdef Text key, namespace, oid
+        cdef bytes front
         cdef list ops, snaps, late
         cdef uint8_t *at
+        cdef uint64_t snapid, snap_seq
         cdef int64_t locator_hash
+        cdef uint32_t client_inc, seconds, nanoseconds
+        cdef int32_t retry_attempt
         cdef int i
         self.finish_decode()
         late = self.late
-        key = text_bytes(late[KEY])
-        namespace = text_bytes(late[NAMESPACE])
-        oid = text_bytes(late[OID])
-        # Copies: turning an item into a number may run anything, also what changes the list.
-        ops = list(late[OPS])
-        snaps = list(late[SNAPS])
+        # Turning an object into a number may run anything, also what changes the lists. So numbers come first, lists are
+        # measured after that, and snaps, whose numbers are not known yet, are copied.
+        client_inc, locator_hash = late[CLIENT_INC], late[LOCATOR_HASH]
+        snapid, snap_seq, retry_attempt = late[SNAPID], late[SNAP_SEQ], late[RETRY_ATTEMPT]
+        mtime = late[MTIME]
+        if not isinstance(mtime, tuple) or len(<tuple>mtime) != 2:
+            raise TypeError(f"MOSDOp: mtime {mtime!r} is not a pair of seconds and nanoseconds")
+        # As a tuple: indexing a named one goes through its class's slots, at ten times the price.
+        seconds, nanoseconds = (<tuple>mtime)[0], (<tuple>mtime)[1]
+        key_owner = read_text(late[KEY], &key)
+        namespace_owner = read_text(late[NAMESPACE], &namespace)
+        oid_owner = read_text(late[OID], &oid)
+        snaps = late[SNAPS]
+        if snaps:
+            snaps = list(snaps)
+        ops = late[OPS]
         if len(ops) > 0xFFFF:
             raise ValueError(f"MOSDOp: {len(ops)} ops, at most 65535 can be told")
-        locator_hash = late[LOCATOR_HASH]
         front = PyBytes_FromStringAndSize(
-            NULL, 87 + 12 + 6 + 28 + len(key) + len(namespace) + 4 + len(oid) + 2 + OSD_OP_LEN * len(ops)
+            NULL, 87 + 12 + 6 + 28 + key.len_bytes + namespace.len_bytes + 4 + oid.len_bytes + 2 + OSD_OP_LEN * len(ops)
             + 16 + 4 + 8 * len(snaps) + 12)
         at = <uint8_t *>PyBytes_AS_STRING(front)
         at = put_versioned(at, 1, 1, 18)
@@ -226,25 +240,20 @@ cdef class MOSDOp(Message):
         at += sizeof(self.reqid)
         for i in range(3):
             at = put64(at, self.trace[i])
-        at = put32(at, late[CLIENT_INC])
-        # Unpacked: indexing a named tuple goes through its class's slots, at ten times the price.
-        seconds, nanoseconds = late[MTIME]
-        at = put32(at, seconds)
-        at = put32(at, nanoseconds)
+        at = put32(at, client_inc)
+        at = put32(put32(at, seconds), nanoseconds)
         # A reader that does not know the hash must not take the locator for one without.
-        at = put_versioned(at, 6, 3 if locator_hash == -1 else 6, <uint32_t>(28 + len(key) + len(namespace)))
+        at = put_versioned(at, 6, 3 if locator_hash == -1 else 6, <uint32_t>(28 + key.len_bytes + namespace.len_bytes))
         at = put32(put64(at, <uint64_t>self.pool), <uint32_t>-1)
-        at = put_blob(put_blob(at, key), namespace)
+        at = put_text(put_text(at, &key), &namespace)
         at = put64(at, <uint64_t>locator_hash)
-        at = put_blob(at, oid)
+        at = put_text(at, &oid)
         at = put_ops(put16(at, len(ops)), ops)
-        at = put64(at, late[SNAPID])
-        at = put64(at, late[SNAP_SEQ])
+        at = put64(put64(at, snapid), snap_seq)
         at = put32(at, <uint32_t>len(snaps))
         for snap in snaps:
             at = put64(at, snap)
-        at = put32(at, <uint32_t><int32_t>late[RETRY_ATTEMPT])
-        put64(at, features)
+        put64(put32(at, <uint32_t>retry_attempt), features)
         return front
 
 
@@ -373,7 +382,8 @@ cdef class MOSDOpReply(Message):
             self.trace[i] = get64(&reader)
 
     cpdef encode_payload(self, uint64_t features):
-        cdef bytes front, oid = text_bytes(self.oid)
+        cdef Text oid
+        cdef bytes front
         cdef list ops = self.ops_
         cdef list results = None if self.results_ is None else list(self.results_)
         cdef Py_ssize_t count = 0 if ops is None else len(ops)
@@ -381,8 +391,9 @@ cdef class MOSDOpReply(Message):
         cdef int i
         if (0 if results is None else len(results)) != count:
             raise ValueError(f"MOSDOpReply: {len(self.results)} results for {count} ops")
-        front = PyBytes_FromStringAndSize(NULL, 102 + len(oid) + (OSD_OP_LEN + 4) * count)
-        at = put_blob(<uint8_t *>PyBytes_AS_STRING(front), oid)
+        owner = read_text(self.oid, &oid)
+        front = PyBytes_FromStringAndSize(NULL, 102 + oid.len_bytes + (OSD_OP_LEN + 4) * count)
+        at = put_text(<uint8_t *>PyBytes_AS_STRING(front), &oid)
         at = put_pg(at, self.pool, self.seed)
         at = put64(at, self.flags)
         at = put32(at, <uint32_t>self.result)

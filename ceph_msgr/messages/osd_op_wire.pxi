@@ -8,10 +8,15 @@ cdef struct Reader:
     const uint8_t *end
 
 
-cdef const uint8_t *take(Reader *reader, size_t len_bytes) except NULL:
+cdef int raise_short(const Reader *reader, size_t len_bytes) except -1:
+    raise DecodeError(
+        f"byte {reader.at - reader.start} of the front: {len_bytes} bytes needed, {reader.end - reader.at} left")
+
+
+cdef inline const uint8_t *take(Reader *reader, size_t len_bytes) except NULL:
     cdef const uint8_t *at = reader.at
     if len_bytes > <size_t>(reader.end - at):
-        raise DecodeError(f"byte {at - reader.start} of the front: {len_bytes} bytes needed, {reader.end - at} left")
+        raise_short(reader, len_bytes)
     reader.at = at + len_bytes
     return at
 
@@ -41,6 +46,8 @@ cdef inline uint64_t get64(Reader *reader) except? 0xFFFFFFFFFFFFFFFF:
 cdef str get_str(Reader *reader):
     cdef uint32_t len_bytes = get32(reader)
     cdef const uint8_t *text = take(reader, len_bytes)
+    if not len_bytes:
+        return ""
     # Ceph's strings are bytes: those that are not UTF-8 must survive a round trip.
     return PyBytes_FromStringAndSize(<const char *>text, len_bytes).decode("utf-8", "surrogateescape")
 
@@ -105,6 +112,29 @@ cdef list get_ops(Reader *reader, size_t count):
 
 # ---- writing: the length was computed before, so each step only moves on ----
 
+# A string as bytes, read where they lie: in the string itself, unless it has bytes that are no UTF-8.
+cdef struct Text:
+    const char *start
+    size_t len_bytes
+
+
+# Returns what the bytes belong to.
+cdef object read_text(str value, Text *text):
+    cdef Py_ssize_t len_bytes = 0
+    cdef bytes escaped
+    if not value:
+        text.start, text.len_bytes = b"", 0
+        return value
+    try:
+        text.start = PyUnicode_AsUTF8AndSize(value, &len_bytes)
+        text.len_bytes = len_bytes
+        return value
+    except UnicodeEncodeError:
+        escaped = value.encode("utf-8", "surrogateescape")
+        text.start, text.len_bytes = PyBytes_AS_STRING(escaped), len(escaped)
+        return escaped
+
+
 cdef inline uint8_t *put8(uint8_t *at, uint8_t value) noexcept:
     at[0] = value
     return at + 1
@@ -128,10 +158,10 @@ cdef inline uint8_t *put64(uint8_t *at, uint64_t value) noexcept:
     return at + 8
 
 
-cdef inline uint8_t *put_blob(uint8_t *at, bytes value) noexcept:
-    at = put32(at, <uint32_t>len(value))
-    memcpy(at, PyBytes_AS_STRING(value), len(value))
-    return at + len(value)
+cdef inline uint8_t *put_text(uint8_t *at, const Text *text) noexcept:
+    at = put32(at, <uint32_t>text.len_bytes)
+    memcpy(at, text.start, text.len_bytes)
+    return at + text.len_bytes
 
 
 cdef inline uint8_t *put_versioned(uint8_t *at, uint8_t version, uint8_t compat_version, uint32_t len_bytes) noexcept:
@@ -153,7 +183,3 @@ cdef uint8_t *put_ops(uint8_t *at, list ops) except NULL:
         at = put32(at, op.truncate_seq)
         at = put32(at, op.payload_len)
     return at
-
-
-cdef bytes text_bytes(str text):
-    return text.encode("utf-8", "surrogateescape") if text else b""

@@ -252,6 +252,7 @@ static int wait_ready(cmsgr_center *c, int64_t max_wait_ns, int64_t *now_ns)
             max_wait_ns = *now_ns - began_ns < max_wait_ns ? max_wait_ns - (*now_ns - began_ns) : 0;
         c->stats.polls_won += !lost;
         c->stats.polls_lost += lost;
+        c->stats.polled_ns += *now_ns - began_ns;
         cmsgr__polling_learn(&c->polling, !lost);
         if (!lost)
             return count;

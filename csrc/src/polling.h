@@ -12,8 +12,9 @@
 #include <stdint.h>
 
 enum {
-    /* The longest look. Beyond it the saving, one wakeup, is smaller than the price. */
-    CMSGR__POLL_NS = 50 * 1000,
+    /* The longest look: as long as a peer of this kind is at work on a window of small messages. With less, two peers that once
+     * both sleep never find each other awake again, since each sleep holds the other's wakeup. */
+    CMSGR__POLL_NS = 200 * 1000,
     /* A sleep this short would have been a look that found something: the wakeup's own time is in it. */
     CMSGR__SHORT_SLEEP_NS = CMSGR__POLL_NS + 30 * 1000,
     /* The score is an average of the last waits, about eight of them: all short = ONE. */

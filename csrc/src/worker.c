@@ -198,6 +198,11 @@ static void flush_dirty(cmsgr_worker *worker)
     worker->stats.send_ns += cmsgr__now(worker->env) - began_ns;
 }
 
+void cmsgr_worker_flush(cmsgr_worker *worker)
+{
+    flush_dirty(worker);
+}
+
 static void receive_hot(cmsgr_worker *worker)
 {
     cmsgr__link streams, *link;

@@ -91,6 +91,7 @@ static void test_bounds(void)
     before_ns = fake->now_ns;
     CHECK(idle_wait(10000) > 1);
     CHECK(fake->now_ns - before_ns <= 11000);
+    CHECK(stats().polled_ns >= 10000 && stats().polled_ns <= 11000);
     CHECK(cmsgr_center_add_timer(center, 5000, on_event, NULL, NULL) > 0);
     before_ns = fake->now_ns;
     CHECK_EQ(cmsgr_center_wait(center, -1), 1);

@@ -101,6 +101,34 @@ def test_python_is_entered_once_per_turn_and_once_per_message(lab: Lab) -> None:
     assert changed["turns"] < 20, "a burst is taken in a few turns, not message by message"
 
 
+class Answering(Taking):
+    """Answers every message, and notes how many answers had been written when it came."""
+
+    def __init__(self, worker: Worker) -> None:
+        super().__init__()
+        self._worker = worker
+        self.written: list[int] = []
+
+    def ms_fast_dispatch(self, message: Message) -> None:
+        self.written.append(self._worker.core.stats()["send_messages"])
+        message.connection.send_message(Message(RAW_FAST))
+
+
+def test_answers_leave_while_the_rest_of_the_batch_is_dispatched(lab: Lab) -> None:
+    stack = lab.make_stack()
+    answering = Answering(stack.workers[0])
+    node = lab.server(dispatcher=answering, stack=stack)
+    burst = b"".join(assemble(Tag.MESSAGE, message_segments(RAW_FAST, seq, b"x")) for seq in range(1, 41))
+    with RawPeer.dial(node.addrs[0], lab.deadline) as peer:
+        peer.become_client(node.addrs[0])
+        before = stack.workers[0].core.stats()
+        with lab.stopped(stack):
+            peer.send(burst)
+        lab.wait_until(lambda: len(answering.written) == 40, "the burst")
+        lab.wait_until(lambda: changes(node, before)["send_messages"] == 40, "all answers")
+    assert answering.written[-1] - before["send_messages"] >= 32, "after every 16 messages"
+
+
 @pytest.mark.parametrize("senders", [1, 3])
 def test_a_burst_from_other_threads_costs_the_sending_worker_no_python(lab: Lab, senders: int) -> None:
     server, taking, server_worker = receive(lab)

@@ -398,7 +398,7 @@ typedef struct cmsgr_center_stats {
     uint64_t writable_added;
     uint64_t writable_removed;
     uint64_t polls_won, polls_lost; /* looks before a sleep that made it needless, or did not */
-    int64_t slept_ns;
+    int64_t slept_ns, polled_ns; /* waiting asleep, and looking */
 } cmsgr_center_stats;
 void cmsgr_center_get_stats(const cmsgr_center *center, cmsgr_center_stats *stats);
 
@@ -633,6 +633,8 @@ cmsgr_center *cmsgr_worker_center(cmsgr_worker *worker);
 int cmsgr_worker_turn(cmsgr_worker *worker, int64_t max_wait_ns);
 /* The next item of this turn, or NULL. Valid until the next call or turn. */
 cmsgr_item *cmsgr_worker_take_item(cmsgr_worker *worker);
+/* Phase C ahead of time, from within the user phase: sends what its callbacks have queued so far. Any item may be added. */
+void cmsgr_worker_flush(cmsgr_worker *worker);
 /* All entries that are done, linked by next. The caller drops owner[0..3] and calls cmsgr_entry_free. */
 cmsgr_entry *cmsgr_worker_take_garbage(cmsgr_worker *worker);
 
