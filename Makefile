@@ -7,14 +7,15 @@ CC     ?= cc
 
 PERF_ARGS   ?= --msg-len 4096 --concurrency 32 --seconds 5
 PYTEST_ARGS ?=
-BENCH_ARGS  ?=
+BENCH_ARGS  ?= compare
 
-BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
+CORE := csrc/build/release/libcmsgr.a
+BIN  := $(VENV)/bin
+PIP  := $(BIN)/python -m pip --disable-pip-version-check -qq
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help perf test contract synthetic sanitize bench floor lint build clean distclean
+.PHONY: help perf test contract synthetic sanitize bench micro floor lint build clean distclean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -36,9 +37,11 @@ sanitize: ## tests of the C core under ASan and UBSan, the threaded ones under T
 	$(MAKE) -C csrc asan
 	$(MAKE) -C csrc tsan
 
-bench: build build/floor $(VENV)/deps-bench ## micro benches, then the two tools beside the floor (BENCH_ARGS)
-	$(BIN)/python -m pytest bench/micro $(BENCH_ARGS)
-	$(BIN)/python -m bench.loopback
+bench: build build/floor $(VENV)/deps-bench ## the pair beside plain C, uvloop, asyncio, pyzmq and gRPC, about 4 minutes (BENCH_ARGS)
+	$(BIN)/python -m bench $(BENCH_ARGS)
+
+micro: build $(VENV)/deps-bench ## micro benches of single operations (PYTEST_ARGS)
+	$(BIN)/python -m pytest bench/micro $(PYTEST_ARGS)
 
 floor: build/floor ## the floor alone: a plain C epoll pair in the shape of the perf pair, 4 KiB, 32 in flight
 	build/floor --perf 4096 --in-flight 32 --seconds 5
@@ -84,6 +87,12 @@ $(VENV)/installed: pyproject.toml $(VENV)/deps-build
 	@$(PIP) install --no-build-isolation --no-deps -e .
 	@touch $@
 
-build/floor: $(wildcard bench/floor/*.[ch])
+build/floor: $(wildcard bench/floor/*.[ch]) $(CORE)
 	@mkdir -p build
-	$(CC) -O3 -std=c11 -Wall -Wextra -o $@ $(filter %.c,$^)
+	$(CC) -O3 -std=c11 -Wall -Wextra -Icsrc/include -o $@ $(filter %.c %.a,$^) -lcrypto
+
+# Whether it has to be made again, its own Makefile knows.
+$(CORE): FORCE
+	@$(MAKE) --no-print-directory -C csrc lib
+
+FORCE:

@@ -14,6 +14,8 @@ struct client {
     struct floor_wire wire;
     struct histogram histogram;
     char *ring;         /* in_flight requests, the one with number n at slot n % in_flight; sent straight from here */
+    char *plain;        /* what is sealed into a slot; NULL: the slot itself */
+    struct floor_guard *seal, *open;
     uint64_t *sent_ns;  /* by the same slot */
     char *in;
     size_t in_bytes, have;
@@ -36,7 +38,9 @@ static void ask(struct client *client, uint64_t now_ns, bool more) {
     const uint64_t in_flight = client->options->in_flight, request_bytes = client->options->request_bytes;
     while (more && client->begun - client->answered < in_flight) {
         uint64_t slot = client->begun % in_flight;
-        memcpy(client->ring + slot * request_bytes, &client->begun, sizeof client->begun);
+        char *message = client->ring + slot * request_bytes, *plain = client->plain ? client->plain : message;
+        memcpy(plain, &client->begun, sizeof client->begun);
+        floor_guard_seal(client->seal, plain, message, request_bytes);
         client->sent_ns[slot] = now_ns;
         client->begun++;
     }
@@ -65,6 +69,7 @@ static uint64_t listen_to(struct client *client) {
     size_t position = 0;
     for (; client->have - position >= reply_bytes; position += reply_bytes) {
         uint64_t number;
+        floor_guard_open(client->open, client->in + position, reply_bytes);
         memcpy(&number, client->in + position, sizeof number);
         if (number != client->answered) {
             fprintf(stderr, "floor: answer %llu where %llu was due\n", (unsigned long long)number,
@@ -84,6 +89,10 @@ struct floor_result floor_drive(const struct floor_options *options) {
     client->options = options;
     client->ring = floor_alloc(options->in_flight * options->request_bytes, options->offset_bytes);
     client->sent_ns = floor_alloc(options->in_flight * sizeof *client->sent_ns, 0);
+    client->seal = floor_guard_new(options->protection, true, true);
+    client->open = floor_guard_new(options->protection, false, false);
+    if (options->protection == FLOOR_GCM)
+        client->plain = floor_alloc(options->request_bytes, options->offset_bytes);
     client->in_bytes = options->reply_bytes > 256u * 1024u ? options->reply_bytes : 256u * 1024u;
     client->in = floor_alloc(client->in_bytes, options->offset_bytes);
     floor_wire_init(&client->wire, dial(options->port), true, options->poll_ns);

@@ -21,6 +21,8 @@ static const char usage[] =
     "  --echo BYTES           request and reply of BYTES\n"
     "  --perf BYTES           the perf pair's shape: request of 310 + BYTES, reply of 192 (default: --perf 4096)\n"
     "  --request-bytes N, --reply-bytes N\n"
+    "  --crc                  the last 4 bytes of each message are the crc32c of the others, made and checked\n"
+    "  --gcm                  each message is encrypted, the last 16 bytes are its tag (AES-128-GCM)\n"
     "  --in-flight N          requests outstanding at any time (32)\n"
     "  --seconds S            (5)\n"
     "  --poll-us N            look for events so long before sleeping (0)\n"
@@ -49,12 +51,13 @@ static double positive_seconds(const char *text) {
 }
 
 static void parse(int argc, char **argv, struct floor_options *options) {
-    enum { ECHO = 1, PERF, REQUEST, REPLY, IN_FLIGHT, SECONDS, POLL, OFFSET, PORT, HELP };
+    enum { ECHO = 1, PERF, REQUEST, REPLY, IN_FLIGHT, SECONDS, POLL, OFFSET, PORT, CRC, GCM, HELP };
     static const struct option names[] = {
         {"echo", 1, 0, ECHO},           {"perf", 1, 0, PERF},       {"request-bytes", 1, 0, REQUEST},
         {"reply-bytes", 1, 0, REPLY},   {"seconds", 1, 0, SECONDS}, {"in-flight", 1, 0, IN_FLIGHT},
         {"poll-us", 1, 0, POLL},        {"port", 1, 0, PORT},       {"help", 0, 0, HELP},
-        {"offset", 1, 0, OFFSET},       {0, 0, 0, 0},
+        {"offset", 1, 0, OFFSET},       {"crc", 0, 0, CRC},         {"gcm", 0, 0, GCM},
+        {0, 0, 0, 0},
     };
     const uint64_t size_limit = 64u << 20;
     int option;
@@ -68,12 +71,17 @@ static void parse(int argc, char **argv, struct floor_options *options) {
         case SECONDS: options->seconds = positive_seconds(optarg); break;
         case POLL: options->poll_ns = number(optarg, 0, 1000000) * 1000u; break;
         case OFFSET: options->offset_bytes = number(optarg, 0, 4095); break;
+        case CRC: options->protection = FLOOR_CRC; break;
+        case GCM: options->protection = FLOOR_GCM; break;
         case PORT: options->port = (uint16_t)number(optarg, 1, 65535); break;
         case HELP: fputs(usage, stdout); exit(0);
         default: exit(2);
         }
     if (optind < argc)
         usage_error("unexpected argument", argv[optind]);
+    size_t least = 8 + floor_guard_bytes(options->protection);
+    if (options->request_bytes < least || options->reply_bytes < least)
+        usage_error("too small for its protection", "a message");
 }
 
 static double cpu_us_per_op(struct floor_cost cost) {

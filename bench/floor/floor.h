@@ -8,7 +8,8 @@
  * Buffers begin at a page. Large ones from malloc begin 16 bytes later, and where the kernel copies with `rep movsb` this
  * alone can halve the rate (seen on AMD EPYC); --offset 16 shows what it does on the machine at hand.
  *
- * Two shapes: an echo, which sends the payload back, and the perf pair's, a request of 310 + n bytes and a reply of 192.
+ * Two shapes: an echo, which sends the payload back, and the perf pair's, a request of 310 + n bytes and a reply of 192. In
+ * either the last bytes of every message may protect it, as the messenger's do: crc32c, or AES-128-GCM.
  */
 #ifndef FLOOR_H
 #define FLOOR_H
@@ -16,6 +17,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+
+enum floor_protection { FLOOR_PLAIN, FLOOR_CRC, FLOOR_GCM };
 
 struct floor_options {
     uint16_t port;         /* 0: chosen by the kernel (server) */
@@ -25,6 +28,7 @@ struct floor_options {
     double seconds;
     uint64_t poll_ns;      /* look for events this long before sleeping; 0: sleep at once */
     size_t offset_bytes;   /* of all buffers from a page boundary */
+    enum floor_protection protection; /* its bytes are part of each message's size */
 };
 
 /* What a side has used of the CPU, user and system, from the first byte to the last. */
@@ -51,6 +55,22 @@ struct floor_cost floor_serve(int listener, const struct floor_options *options)
 
 /* Runs for options->seconds, then waits for what is outstanding. */
 struct floor_result floor_drive(const struct floor_options *options);
+
+/* ---- guard.c: what protects one direction at one end, in the order of the messages. */
+
+struct floor_guard;
+
+/* Bytes at the end of a message. */
+size_t floor_guard_bytes(enum floor_protection protection);
+
+/* Lives as long as the program. */
+struct floor_guard *floor_guard_new(enum floor_protection protection, bool seals, bool to_server);
+
+/* Completes a message. GCM encrypts `plain`, which may be `message`; otherwise the message is there already. */
+void floor_guard_seal(struct floor_guard *guard, const void *plain, void *message, size_t message_bytes);
+
+/* Checks a message, decrypts it in place; ends the program if it was altered. */
+void floor_guard_open(struct floor_guard *guard, void *message, size_t message_bytes);
 
 /* ---- wire.c: what both sides need. Each of these ends the program with one line on stderr if the system fails. */
 

@@ -32,6 +32,8 @@ struct floor_cost floor_serve(int listener, const struct floor_options *options)
 
     char *in = floor_alloc(room, options->offset_bytes);
     char *out = echo ? in : floor_alloc(room / request_bytes * reply_bytes, options->offset_bytes);
+    struct floor_guard *open = floor_guard_new(options->protection, false, true);
+    struct floor_guard *seal = floor_guard_new(options->protection, true, false);
     size_t have = 0;                 /* bytes in `in` */
     size_t unsent = 0, position = 0; /* bytes in `out`, from `position` on */
 
@@ -53,9 +55,13 @@ struct floor_cost floor_serve(int listener, const struct floor_options *options)
                 break;
             have += (size_t)got;
             size_t count = have / request_bytes;
-            if (!echo)
-                for (size_t i = 0; i < count; i++)
-                    memcpy(out + i * reply_bytes, in + i * request_bytes, copied);
+            for (size_t i = 0; i < count; i++) {
+                char *request = in + i * request_bytes, *reply = out + i * reply_bytes;
+                floor_guard_open(open, request, request_bytes);
+                if (!echo)
+                    memcpy(reply, request, copied);
+                floor_guard_seal(seal, reply, reply, reply_bytes);
+            }
             unsent = count * reply_bytes;
             position = 0;
             cost.ops += count;

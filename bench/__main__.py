@@ -1,0 +1,135 @@
+"""``python -m bench``: see ``--help``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from bench import ceph, progress
+from bench.case import CASES, by_name
+from bench.compare import measure, present, seconds_of
+from bench.contestants import contestants
+from bench.machine import machine
+from bench.plot import can_plot, plot
+from bench.process import ROOT, RunFailed
+from bench.table import table
+from ceph_msgr.tools.exits import EXIT_OK, Failure, run_tool
+
+PROGRAM = "bench"
+
+_DESCRIPTION = """\
+Measures the perf pair beside a plain C epoll pair (the floor) and other transports, on loopback, each as two processes.
+
+  compare       contestants in the same cases, interleaved: operations/s, CPU per operation, latencies, ratios
+"""
+
+_COMPARE = """\
+Runs cases; in each case rounds; in each round every contestant once. Figures are medians over the rounds, ratios are medians
+of the rounds' ratios. Every contestant moves the perf pair's bytes: a request of 310 bytes and the payload, a reply of 192.
+
+cases:
+{cases}
+
+contestants (a peer that is not installed is left out, with a line that says what to install):
+  floor, floor-crc, floor-gcm     C epoll: plain, with crc32c made and checked, with AES-128-GCM; look up to 50 us for events
+                                  before they sleep. The same with -sleeping: they sleep at once
+  echo, echo-sleeping             C epoll that sends the whole payload back (only if named)
+  pair, pair-sleeping             our tools: adaptive polling, and none
+  uvloop, asyncio, pyzmq, grpc    a Protocol on either loop, DEALER to ROUTER, grpc.aio
+  ceph                            Ceph's ceph_perf_msgr_server and _client, from --ceph DIR or {environment}
+
+columns: of floor, rate in that of the first contestant of the case; pair to it, our rate in its rate; CPU, user and system
+time of the whole process per operation.
+"""
+
+_DEFAULT_CASES = ["64b", "4k-1", "4k", "64k", "1m", "4k-secure", "64k-secure"]
+_NOT_BY_DEFAULT = ("echo", "echo-sleeping")
+
+
+def _compare(options: argparse.Namespace) -> int:
+    everybody = contestants(options.ceph)
+    names = options.contestants or [contestant.name for contestant in everybody if contestant.name not in _NOT_BY_DEFAULT]
+    unknown = [name for name in names if name not in {contestant.name for contestant in everybody}]
+    if unknown:
+        raise Failure(f"there is no contestant {unknown[0]} (--help lists them)")
+    playing = present(everybody, names)
+    cases = [by_name(name) for name in options.cases]
+    about_s = seconds_of(cases, playing, options.rounds, options.seconds)
+    progress.say(f"{len(cases)} cases, {options.rounds} rounds of {options.seconds:g} s: about {about_s / 60:.1f} minutes")
+    cells = []
+    for cell in measure(cases, playing, options.rounds, options.seconds):
+        cells.append(cell)
+        print(table(cell), end="\n\n", flush=True)
+        # After each case, so that Ctrl-C costs only what was not measured yet.
+        _write(options, "compare", [cell.as_json() for cell in cells])
+    if cells and can_plot():
+        where = machine()
+        plot(options.out / "compare.png", cells, f"{where['cpu']}, {where['cpus']} CPUs, {where['date']}")
+        progress.say(f"{options.out / 'compare.png'}")
+    elif cells:
+        progress.say("without a plot: not installed: pip install matplotlib")
+    return EXIT_OK
+
+
+def _write(options: argparse.Namespace, name: str, result: object) -> None:
+    options.out.mkdir(parents=True, exist_ok=True)
+    values = {"machine": machine(), "rounds": options.rounds, "seconds": options.seconds, name: result}
+    (options.out / f"{name}.json").write_text(json.dumps(values, indent=2) + "\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(f"python -m {PROGRAM}", description=_DESCRIPTION, allow_abbrev=False, formatter_class=raw)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(name, run, text: str, description: str, *, rounds: int, seconds: float) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=text, description=description, allow_abbrev=False, formatter_class=raw)
+        added.set_defaults(run=run)
+        added.add_argument("--rounds", type=int, default=rounds, metavar="N", help=f"rounds ({rounds})")
+        added.add_argument("--seconds", type=float, default=seconds, metavar="S", help=f"length of each run ({seconds:g})")
+        added.add_argument(
+            "--out", type=Path, default=ROOT / "build/bench", metavar="DIR", help="for the JSON and the plot (build/bench)"
+        )
+        return added
+
+    cases = "\n".join(f"  {case}" for case in CASES)
+    compare = command(
+        "compare", _compare, "contestants in the same cases", _COMPARE.format(cases=cases, environment=ceph.ENVIRONMENT),
+        rounds=3, seconds=0.6,
+    )
+    compare.add_argument(
+        "--cases", nargs="+", default=_DEFAULT_CASES, choices=[case.name for case in CASES], metavar="CASE",
+        help=f"({' '.join(_DEFAULT_CASES)})",
+    )
+    compare.add_argument("--contestants", nargs="+", metavar="NAME", help="(all but echo)")
+    _add_ceph(compare)
+    return parser
+
+
+def _add_ceph(parser: argparse.ArgumentParser) -> None:
+    given = os.environ.get(ceph.ENVIRONMENT)
+    parser.add_argument(
+        "--ceph", type=Path, default=given and Path(given), metavar="DIR", help=f"Ceph's perf programs ({ceph.ENVIRONMENT})"
+    )
+
+
+def _run(argv: Sequence[str]) -> int:
+    options = _parser().parse_args(argv)
+    # As Ctrl-C, so that children are ended.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    try:
+        code: int = options.run(options)
+    except RunFailed as error:
+        raise Failure(error) from error
+    finally:
+        progress.clear()
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(run_tool(PROGRAM, _run, None))
