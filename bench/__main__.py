@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench import ceph, progress
+from bench import aims, ceph, progress, scale
 from bench.case import CASES, by_name
 from bench.compare import measure, present, seconds_of
 from bench.contestants import contestants
@@ -26,6 +26,27 @@ _DESCRIPTION = """\
 Measures the perf pair beside a plain C epoll pair (the floor) and other transports, on loopback, each as two processes.
 
   compare       contestants in the same cases, interleaved: operations/s, CPU per operation, latencies, ratios
+  scale         our rate against depth, payload, jobs, workers and connections; is there a cliff?
+  aims          what the project wants to reach: each aim, the measured figure, reached or not
+  instructions  instructions of fixed work under valgrind, compared with those recorded in the repository
+
+Progress goes to standard error, tables to standard output, JSON and plots to build/bench. COMMAND --help tells more.
+"""
+
+_SCALE = """Sets, each point of a set once in each round:
+  depth         1 to 1024 requests of 4 KiB in flight
+  payload       0 to 16 MiB, 32 in flight
+  jobs          1 to 64 connections, each with 33 requests of 4 KiB in flight
+  workers       1 and 2 workers a side, 4 jobs
+  connections   10 000, of which 32 are active; memory of an idle session; CPU of 1 000 idle sessions
+
+step: the rate to that at half the value, median over the rounds, below 0.90 a cliff. In depth and jobs the rate is ops/s, in
+payload MB/s.
+"""
+
+_AIMS = """Runs what the aims need, about ten minutes: cases as in compare, each with the contestants it is held against, then the
+scaling sets depth, payload and connections. Where an aim names a floor with checksums or encryption, the stronger of the
+polling and the sleeping one counts. What cannot be measured here, such as Ceph's programs without --ceph, is said not to be.
 """
 
 _COMPARE = """\
@@ -40,22 +61,22 @@ contestants (a peer that is not installed is left out, with a line that says wha
                                   before they sleep. The same with -sleeping: they sleep at once
   echo, echo-sleeping             C epoll that sends the whole payload back (only if named)
   pair, pair-sleeping             our tools: adaptive polling, and none
+  pair-lossless                   sessions that outlive their sockets: acknowledgements, sent list (only if named)
   uvloop, asyncio, pyzmq, grpc    a Protocol on either loop, DEALER to ROUTER, grpc.aio
   ceph                            Ceph's ceph_perf_msgr_server and _client, from --ceph DIR or {environment}
 
-columns: of floor, rate in that of the first contestant of the case; pair to it, our rate in its rate; CPU, user and system
-time of the whole process per operation.
+columns: to first, its rate to that of the first contestant of the case, a floor; pair to it, our rate to its; CPU, user and
+system time of the whole process per operation.
 """
 
 _DEFAULT_CASES = ["64b", "4k-1", "4k", "64k", "1m", "4k-secure", "64k-secure"]
-_NOT_BY_DEFAULT = ("echo", "echo-sleeping")
+_ONLY_IF_NAMED = ("echo", "echo-sleeping", "pair-lossless")
 
 
 def _compare(options: argparse.Namespace) -> int:
     everybody = contestants(options.ceph)
-    names = options.contestants or [contestant.name for contestant in everybody if contestant.name not in _NOT_BY_DEFAULT]
-    unknown = [name for name in names if name not in {contestant.name for contestant in everybody}]
-    if unknown:
+    names = options.contestants or [contestant.name for contestant in everybody if contestant.name not in _ONLY_IF_NAMED]
+    if unknown := [name for name in names if name not in {contestant.name for contestant in everybody}]:
         raise Failure(f"there is no contestant {unknown[0]} (--help lists them)")
     playing = present(everybody, names)
     cases = [by_name(name) for name in options.cases]
@@ -73,6 +94,26 @@ def _compare(options: argparse.Namespace) -> int:
         progress.say(f"{options.out / 'compare.png'}")
     elif cells:
         progress.say("without a plot: not installed: pip install matplotlib")
+    return EXIT_OK
+
+
+def _scale(options: argparse.Namespace) -> int:
+    if unknown := [name for name in options.sets if name not in scale.SETS]:
+        raise Failure(f"there is no set {unknown[0]} (--help lists them)")
+    results = {}
+    for name in options.sets:
+        text, results[name] = scale.SETS[name](options.rounds, options.seconds)
+        print(text, end="\n\n", flush=True)
+        _write(options, "scale", results)
+    return EXIT_OK
+
+
+def _aims(options: argparse.Namespace) -> int:
+    everybody = contestants(options.ceph)
+    wanted = {name for aim in aims.AIMS for name in aim.contestants}
+    results = aims.run(present(everybody, list(wanted)), options.rounds, options.seconds)
+    print("\n".join(aims.table(results)))
+    _write(options, "aims", aims.as_json(results))
     return EXIT_OK
 
 
@@ -106,8 +147,11 @@ def _parser() -> argparse.ArgumentParser:
         "--cases", nargs="+", default=_DEFAULT_CASES, choices=[case.name for case in CASES], metavar="CASE",
         help=f"({' '.join(_DEFAULT_CASES)})",
     )
-    compare.add_argument("--contestants", nargs="+", metavar="NAME", help="(all but echo)")
+    compare.add_argument("--contestants", nargs="+", metavar="NAME", help="(all but those only if named)")
     _add_ceph(compare)
+    scaling = command("scale", _scale, "our rate against depth, payload, connections", _SCALE, rounds=3, seconds=0.5)
+    scaling.add_argument("sets", nargs="*", default=list(scale.SETS), metavar="SET", help="(all)")
+    _add_ceph(command("aims", _aims, "each aim, and whether it is reached", _AIMS, rounds=5, seconds=0.6))
     return parser
 
 

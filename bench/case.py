@@ -20,7 +20,6 @@ class Case:
     in_flight: int
     jobs: int = 1
     mode: str = "crc"
-    lossless: bool = False
 
     @property
     def request_bytes(self) -> int:
@@ -28,7 +27,7 @@ class Case:
 
     def __str__(self) -> str:
         words = [f"{self.payload_bytes} bytes", f"{self.in_flight} in flight"]
-        words += [f"{self.jobs} jobs"] * (self.jobs > 1) + [self.mode] + ["lossless"] * self.lossless
+        words += [f"{self.jobs} jobs"] * (self.jobs > 1) + [self.mode]
         return f"{self.name}: {', '.join(words)}"
 
 
@@ -40,7 +39,6 @@ CASES = (
     Case("64b", 64, 32),
     Case("4k-1", 4 * _KiB, 1),
     Case("4k", 4 * _KiB, 33),
-    Case("4k-lossless", 4 * _KiB, 33, lossless=True),
     Case("4k-4jobs", 4 * _KiB, 33, jobs=4),
     Case("64k", 64 * _KiB, 33),
     Case("1m", 1 * _MiB, 33),

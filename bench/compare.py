@@ -26,7 +26,7 @@ _AROUND_S = 0.6
 
 @dataclass(slots=True)
 class Cell:
-    """One case: the samples of each contestant, round by round. The first is the floor of this case."""
+    """One case: the samples of each contestant, round by round. What the others are held against is the first."""
 
     case: Case
     samples: dict[str, list[Sample]] = field(default_factory=dict)
@@ -41,7 +41,7 @@ class Cell:
         return medians(self.samples[name]) if self.samples.get(name) else None
 
     @property
-    def floor(self) -> str:
+    def first(self) -> str:
         return next(iter(self.samples))
 
     def as_json(self) -> dict[str, object]:
@@ -51,7 +51,7 @@ class Cell:
                 name: {
                     "median": asdict(medians(samples)),
                     "spread": round(spread(samples), 3),
-                    "of_floor": _rounded(self.ratio(name, self.floor)),
+                    "to_first": _rounded(self.ratio(name, self.first)),
                     "ours_to_it": _rounded(self.ratio(OURS, name)),
                     "rounds": [asdict(sample) for sample in samples],
                 }

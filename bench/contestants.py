@@ -46,6 +46,7 @@ class Pair:
     name: str
     poll_us: int = -1
     workers: int = 1
+    lossless: bool = False
 
     def missing(self) -> str | None:
         return None
@@ -54,7 +55,7 @@ class Pair:
         return True
 
     def run(self, case: Case, seconds: float) -> Sample:
-        words = ["--mode", case.mode] + ["--lossless"] * case.lossless
+        words = ["--mode", case.mode] + ["--lossless"] * self.lossless
         with ExitStack() as cleanup:
             if case.mode == "secure":
                 words += ["--keyring", str(cleanup.enter_context(keyring_file(make_keyring())))]
@@ -84,7 +85,7 @@ class Floor:
         return None if FLOOR.exists() else f"{FLOOR.relative_to(ROOT)} is not built: make floor"
 
     def serves(self, case: Case) -> bool:
-        return case.jobs == 1 and not case.lossless and (case.mode == "secure") == (self.protection == "gcm")
+        return case.jobs == 1 and (case.mode == "secure") == (self.protection == "gcm")
 
     def run(self, case: Case, seconds: float) -> Sample:
         # The number of an echo is its least payload.
@@ -111,7 +112,7 @@ class Peer:
         return f"not installed: pip install {self.package}, or all peers by pip install ceph-msgr[bench]"
 
     def serves(self, case: Case) -> bool:
-        return case.jobs == 1 and not case.lossless and case.mode == "crc"
+        return case.jobs == 1 and case.mode == "crc"
 
     def run(self, case: Case, seconds: float) -> Sample:
         sizes = [f"--request-bytes={case.request_bytes}", f"--reply-bytes={REPLY_BYTES}"]
@@ -144,6 +145,7 @@ def contestants(ceph: Path | None) -> list[Contestant]:
         Floor("echo-sleeping", shape="echo", poll_us=0),
         Pair("pair"),
         Pair("pair-sleeping", poll_us=0),
+        Pair("pair-lossless", lossless=True),
         Peer("uvloop", "bench.peers.stream", ["uvloop"], "uvloop", "uvloop"),
         Peer("asyncio", "bench.peers.stream", ["asyncio"]),
         Peer("pyzmq", "bench.peers.zeromq", package="pyzmq", imported="zmq"),

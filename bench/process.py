@@ -37,15 +37,16 @@ class Server:
     """Serves inside ``with``. The last word of its first line of output is its ``address``. It is to end when its standard
     input does, so that it does not outlive us."""
 
-    def __init__(self, command: Sequence[str]) -> None:
+    def __init__(self, command: Sequence[str], *, start_timeout_s: float = _START_TIMEOUT_S) -> None:
         self._command = command
+        self._start_timeout_s = start_timeout_s
 
     def __enter__(self) -> Self:
         pipe = subprocess.PIPE
         with ExitStack() as cleanup:
             self._process = cleanup.enter_context(child(self._command, stdin=pipe, stdout=pipe, stderr=pipe))
             self.pid = self._process.pid
-            self.address = self._read_line(time.monotonic() + _START_TIMEOUT_S).split()[-1]
+            self.address = self._read_line(time.monotonic() + self._start_timeout_s).split()[-1]
             self._cleanup = cleanup.pop_all()
         return self
 
@@ -59,7 +60,7 @@ class Server:
         # Below the buffered reader, which select knows nothing of.
         while not line.endswith(b"\n"):
             if not select.select([fd], [], [], max(deadline_s - time.monotonic(), 0))[0]:
-                raise RunFailed(f"{_name(self._command)} was not ready after {_START_TIMEOUT_S:g} s")
+                raise RunFailed(f"{_name(self._command)} was not ready after {self._start_timeout_s:g} s")
             piece = os.read(fd, 1)
             if not piece:
                 errors = self._process.communicate(timeout=_STOP_TIMEOUT_S)[1]

@@ -31,9 +31,8 @@ def test_a_server_that_does_not_start_tells_why() -> None:
         pass
 
 
-def test_a_server_that_stays_silent_is_ended(monkeypatch) -> None:
-    monkeypatch.setattr(process, "_START_TIMEOUT_S", 0.2)
-    with pytest.raises(RunFailed, match=r"not ready after 0.2 s"), Server(code("input()")):
+def test_a_server_that_stays_silent_is_ended() -> None:
+    with pytest.raises(RunFailed, match=r"not ready after 0.2 s"), Server(code("input()"), start_timeout_s=0.2):
         pass
 
 
