@@ -9,13 +9,14 @@ PERF_ARGS   ?= --msg-len 4096 --concurrency 32 --seconds 5
 PYTEST_ARGS ?=
 BENCH_ARGS  ?= compare
 
-CORE := csrc/build/release/libcmsgr.a
-BIN  := $(VENV)/bin
-PIP  := $(BIN)/python -m pip --disable-pip-version-check -qq
+CORE    := csrc/build/release/libcmsgr.a
+COUNTED := csrc/build/release/count_core
+BIN     := $(VENV)/bin
+PIP     := $(BIN)/python -m pip --disable-pip-version-check -qq
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help perf test contract synthetic sanitize bench micro floor lint build clean distclean
+.PHONY: help perf test contract synthetic sanitize bench micro instructions instructions-record floor lint build clean distclean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -42,6 +43,12 @@ bench: build build/floor $(VENV)/deps-bench ## the pair beside plain C, uvloop, 
 
 micro: build $(VENV)/deps-bench ## micro benches of single operations (PYTEST_ARGS)
 	$(BIN)/python -m pytest bench/micro $(PYTEST_ARGS)
+
+instructions: build $(COUNTED) ## instructions of fixed work against those recorded (instructions-record: record anew)
+	$(BIN)/python -m bench instructions
+
+instructions-record: build $(COUNTED)
+	$(BIN)/python -m bench instructions --record
 
 floor: build/floor ## the floor alone: a plain C epoll pair in the shape of the perf pair, 4 KiB, 32 in flight
 	build/floor --perf 4096 --in-flight 32 --seconds 5
@@ -91,8 +98,8 @@ build/floor: $(wildcard bench/floor/*.[ch]) $(CORE)
 	@mkdir -p build
 	$(CC) -O3 -std=c11 -Wall -Wextra -Icsrc/include -o $@ $(filter %.c %.a,$^) -lcrypto
 
-# Whether it has to be made again, its own Makefile knows.
-$(CORE): FORCE
-	@$(MAKE) --no-print-directory -C csrc lib
+# Whether they have to be made again, their own Makefile knows.
+$(CORE) $(COUNTED): FORCE
+	@$(MAKE) --no-print-directory -s -C csrc VARIANT=release $(@:csrc/%=%)
 
 FORCE:

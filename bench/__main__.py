@@ -7,10 +7,10 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from bench import aims, ceph, progress, scale
+from bench import aims, ceph, instructions, progress, scale
 from bench.case import CASES, by_name
 from bench.compare import measure, present, seconds_of
 from bench.contestants import contestants
@@ -69,6 +69,13 @@ columns: to first, its rate to that of the first contestant of the case, a floor
 system time of the whole process per operation.
 """
 
+_INSTRUCTIONS = """\
+Counts the instructions of fixed work under valgrind, about two minutes, and compares them with those recorded in the
+repository: frames written, parsed, sealed and opened, the queue, messages through a pair of streams, and a request and its
+reply between two messengers, in Python. Exit code 1 if one takes over {tolerance:.0%} more. Where the compiler, Python or a
+library is another than recorded, nothing is compared, and what differs is told.
+"""
+
 _DEFAULT_CASES = ["64b", "4k-1", "4k", "64k", "1m", "4k-secure", "64k-secure"]
 _ONLY_IF_NAMED = ("echo", "echo-sleeping", "pair-lossless")
 
@@ -117,6 +124,26 @@ def _aims(options: argparse.Namespace) -> int:
     return EXIT_OK
 
 
+def _instructions(options: argparse.Namespace) -> int:
+    if reason := instructions.why_not():
+        progress.say(f"instructions are not counted: {reason}")
+        return EXIT_OK
+    if options.record:
+        instructions.record(instructions.count())
+        print(f"recorded in {instructions.RECORDED.relative_to(ROOT)}")
+        return EXIT_OK
+    surroundings, recorded = instructions.load()
+    if differences := list(instructions.differences(surroundings, instructions.surroundings())):
+        print("the recorded counts do not compare with any made here:", *differences, sep="\n  ")
+        return EXIT_OK
+    changes = instructions.changes(recorded, instructions.count())
+    print("\n".join(instructions.table(changes)))
+    grown = [change.case for change in changes if change.share > instructions.TOLERANCE]
+    if grown:
+        raise Failure(f"more instructions than recorded: {', '.join(grown)}")
+    return EXIT_OK
+
+
 def _write(options: argparse.Namespace, name: str, result: object) -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     values = {"machine": machine(), "rounds": options.rounds, "seconds": options.seconds, name: result}
@@ -128,9 +155,13 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(f"python -m {PROGRAM}", description=_DESCRIPTION, allow_abbrev=False, formatter_class=raw)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    def command(name, run, text: str, description: str, *, rounds: int, seconds: float) -> argparse.ArgumentParser:
+    def command(name: str, run: Callable[[argparse.Namespace], int], text: str, description: str) -> argparse.ArgumentParser:
         added = commands.add_parser(name, help=text, description=description, allow_abbrev=False, formatter_class=raw)
         added.set_defaults(run=run)
+        return added
+
+    def timed(name, run, text: str, description: str, *, rounds: int, seconds: float) -> argparse.ArgumentParser:
+        added = command(name, run, text, description)
         added.add_argument("--rounds", type=int, default=rounds, metavar="N", help=f"rounds ({rounds})")
         added.add_argument("--seconds", type=float, default=seconds, metavar="S", help=f"length of each run ({seconds:g})")
         added.add_argument(
@@ -139,7 +170,7 @@ def _parser() -> argparse.ArgumentParser:
         return added
 
     cases = "\n".join(f"  {case}" for case in CASES)
-    compare = command(
+    compare = timed(
         "compare", _compare, "contestants in the same cases", _COMPARE.format(cases=cases, environment=ceph.ENVIRONMENT),
         rounds=3, seconds=0.6,
     )
@@ -149,9 +180,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     compare.add_argument("--contestants", nargs="+", metavar="NAME", help="(all but those only if named)")
     _add_ceph(compare)
-    scaling = command("scale", _scale, "our rate against depth, payload, connections", _SCALE, rounds=3, seconds=0.5)
+    scaling = timed("scale", _scale, "our rate against depth, payload, connections", _SCALE, rounds=3, seconds=0.5)
     scaling.add_argument("sets", nargs="*", default=list(scale.SETS), metavar="SET", help="(all)")
-    _add_ceph(command("aims", _aims, "each aim, and whether it is reached", _AIMS, rounds=5, seconds=0.6))
+    _add_ceph(timed("aims", _aims, "each aim, and whether it is reached", _AIMS, rounds=5, seconds=0.6))
+    counted = command(
+        "instructions", _instructions, "instructions of fixed work, as recorded or more",
+        _INSTRUCTIONS.format(tolerance=instructions.TOLERANCE),
+    )
+    counted.add_argument("--record", action="store_true", help=f"write them to {instructions.RECORDED.relative_to(ROOT)}")
     return parser
 
 
