@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from bench import aims, ceph, instructions, progress, scale
+from bench import aims, ceph, figures, instructions, progress, scale
 from bench.case import CASES, by_name
 from bench.compare import measure, present, seconds_of
 from bench.contestants import contestants
@@ -29,6 +29,7 @@ Measures the perf pair beside a plain C epoll pair (the floor) and other transpo
   scale         our rate against depth, payload, jobs, workers and connections; is there a cliff?
   aims          what the project wants to reach: each aim, the measured figure, reached or not
   instructions  instructions of fixed work under valgrind, compared with those recorded in the repository
+  figures       writes what was measured into docs/perf.md
 
 Progress goes to standard error, tables to standard output, JSON and plots to build/bench. COMMAND --help tells more.
 """
@@ -47,6 +48,8 @@ payload MB/s.
 _AIMS = """Runs what the aims need, about ten minutes: cases as in compare, each with the contestants it is held against, then the
 scaling sets depth, payload and connections. Where an aim names a floor with checksums or encryption, the stronger of the
 polling and the sleeping one counts. What cannot be measured here, such as Ceph's programs without --ceph, is said not to be.
+
+cases: {cases}
 """
 
 _COMPARE = """\
@@ -74,6 +77,10 @@ Counts the instructions of fixed work under valgrind, about two minutes, and com
 repository: frames written, parsed, sealed and opened, the queue, messages through a pair of streams, and a request and its
 reply between two messengers, in Python. Exit code 1 if one takes over {tolerance:.0%} more. Where the compiler, Python or a
 library is another than recorded, nothing is compared, and what differs is told.
+"""
+
+_FIGURES = """\
+Replaces the figures in docs/perf.md by those of the last compare, aims and scale, as far as their JSON files are there.
 """
 
 _DEFAULT_CASES = ["64b", "4k-1", "4k", "64k", "1m", "4k-secure", "64k-secure"]
@@ -117,10 +124,14 @@ def _scale(options: argparse.Namespace) -> int:
 
 def _aims(options: argparse.Namespace) -> int:
     everybody = contestants(options.ceph)
-    wanted = {name for aim in aims.AIMS for name in aim.contestants}
-    results = aims.run(present(everybody, list(wanted)), options.rounds, options.seconds)
-    print("\n".join(aims.table(results)))
-    _write(options, "aims", aims.as_json(results))
+    cases = {aim.case for aim in aims.AIMS}
+    if unknown := [name for name in options.cases if name not in cases]:
+        raise Failure(f"there is no aim for {unknown[0]} (--help lists the cases)")
+    chosen = [aim for aim in aims.AIMS if aim.case in (options.cases or cases)]
+    wanted = {name for aim in chosen for name in aim.contestants}
+    results = aims.run(chosen, present(everybody, list(wanted)), options.rounds, options.seconds)
+    print("\n".join(aims.table(chosen, results)))
+    _write(options, "aims", aims.as_json(chosen, results))
     return EXIT_OK
 
 
@@ -144,6 +155,13 @@ def _instructions(options: argparse.Namespace) -> int:
     return EXIT_OK
 
 
+def _figures(options: argparse.Namespace) -> int:
+    document = figures.replace_figures(figures.DOCUMENT.read_text(), figures.figures(options.out))
+    figures.DOCUMENT.write_text(document)
+    print(f"wrote {figures.DOCUMENT.relative_to(ROOT)}")
+    return EXIT_OK
+
+
 def _write(options: argparse.Namespace, name: str, result: object) -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     values = {"machine": machine(), "rounds": options.rounds, "seconds": options.seconds, name: result}
@@ -160,19 +178,20 @@ def _parser() -> argparse.ArgumentParser:
         added.set_defaults(run=run)
         return added
 
+    def add_out(to: argparse.ArgumentParser, text: str) -> None:
+        to.add_argument("--out", type=Path, default=ROOT / "build/bench", metavar="DIR", help=f"{text} (build/bench)")
+
     def timed(name, run, text: str, description: str, *, rounds: int, seconds: float) -> argparse.ArgumentParser:
         added = command(name, run, text, description)
+        add_out(added, "for the JSON and the plot")
         added.add_argument("--rounds", type=int, default=rounds, metavar="N", help=f"rounds ({rounds})")
         added.add_argument("--seconds", type=float, default=seconds, metavar="S", help=f"length of each run ({seconds:g})")
-        added.add_argument(
-            "--out", type=Path, default=ROOT / "build/bench", metavar="DIR", help="for the JSON and the plot (build/bench)"
-        )
         return added
 
     cases = "\n".join(f"  {case}" for case in CASES)
     compare = timed(
         "compare", _compare, "contestants in the same cases", _COMPARE.format(cases=cases, environment=ceph.ENVIRONMENT),
-        rounds=3, seconds=0.6,
+        rounds=3, seconds=0.5,
     )
     compare.add_argument(
         "--cases", nargs="+", default=_DEFAULT_CASES, choices=[case.name for case in CASES], metavar="CASE",
@@ -182,12 +201,16 @@ def _parser() -> argparse.ArgumentParser:
     _add_ceph(compare)
     scaling = timed("scale", _scale, "our rate against depth, payload, connections", _SCALE, rounds=3, seconds=0.5)
     scaling.add_argument("sets", nargs="*", default=list(scale.SETS), metavar="SET", help="(all)")
-    _add_ceph(timed("aims", _aims, "each aim, and whether it is reached", _AIMS, rounds=5, seconds=0.6))
+    text = _AIMS.format(cases=" ".join(dict.fromkeys(aim.case for aim in aims.AIMS)))
+    judged = timed("aims", _aims, "each aim, and whether it is reached", text, rounds=5, seconds=0.6)
+    judged.add_argument("cases", nargs="*", metavar="CASE", help="only the aims for these (all)")
+    _add_ceph(judged)
     counted = command(
         "instructions", _instructions, "instructions of fixed work, as recorded or more",
         _INSTRUCTIONS.format(tolerance=instructions.TOLERANCE),
     )
     counted.add_argument("--record", action="store_true", help=f"write them to {instructions.RECORDED.relative_to(ROOT)}")
+    add_out(command("figures", _figures, "write the measured figures into docs/perf.md", _FIGURES), "where the JSON files are")
     return parser
 
 

@@ -13,6 +13,7 @@ from bench.sweep import LEAST_STEP, SWEEPS, run_sweep, steps
 
 __all__ = ["AIMS", "Aim", "Results", "contestants_of", "table"]
 
+_CONNECTIONS = "connections"
 #: Bytes of server memory that an idle ready session may take.
 _SESSION_BYTES = 16 * 1024
 #: What is shown as 0.0 %.
@@ -72,7 +73,7 @@ def _no_cliff(name: str, text: str) -> Aim:
 
 
 def _crowd(text: str, bound: float, measured: Callable[[Crowd], float], *, at_least: bool = False) -> Aim:
-    return Aim("connections", text, bound, lambda results: None if results.crowd is None else measured(results.crowd), at_least)
+    return Aim(_CONNECTIONS, text, bound, lambda results: None if results.crowd is None else measured(results.crowd), at_least)
 
 
 _CRC = "floor-crc", "floor-crc-sleeping"
@@ -131,37 +132,38 @@ def contestants_of(case: str) -> set[str]:
     return {name for aim in AIMS if aim.case == case for name in aim.contestants}
 
 
-def run(everybody: Sequence[Contestant], rounds: int, seconds: float) -> Results:
-    """Everything the aims need, some minutes."""
+def run(chosen: Sequence[Aim], everybody: Sequence[Contestant], rounds: int, seconds: float) -> Results:
+    """Everything these aims need, some minutes."""
     results = Results()
-    names = dict.fromkeys(aim.case for aim in AIMS if aim.contestants)
+    names = dict.fromkeys(aim.case for aim in chosen if aim.contestants)
     for case in map(by_name, names):
         playing = [contestant for contestant in everybody if contestant.name in contestants_of(case.name)]
         for cell in measure([case], playing, rounds, seconds):
             results.cells[case.name] = cell
     for sweep in SWEEPS:
-        if any(aim.case == sweep.name for aim in AIMS):
+        if any(aim.case == sweep.name for aim in chosen):
             found = steps(sweep, run_sweep(sweep, Pair(OURS).run, rounds, seconds))
             results.least_steps[sweep.name] = min(step.ratio for step in found)
-    results.crowd = run_crowd(rounds, seconds)
+    if any(aim.case == _CONNECTIONS for aim in chosen):
+        results.crowd = run_crowd(rounds, seconds)
     return results
 
 
-def table(results: Results) -> Iterator[str]:
+def table(chosen: Sequence[Aim], results: Results) -> Iterator[str]:
     """A line for each aim."""
     yield f"{'case':<12} {'aim':<62} {'bound':>11} {'measured':>9}"
-    for aim in AIMS:
+    for aim in chosen:
         value = aim.measured(results)
         bound = f"{'>=' if aim.at_least else '<='} {_short(aim.bound)}"
         verdict = "not measured" if value is None else "reached" if aim.is_reached(value) else "not reached"
         yield f"{aim.case:<12} {aim.text:<62} {bound:>11} {'-' if value is None else _short(value):>9}  {verdict}"
 
 
-def as_json(results: Results) -> list[Mapping[str, object]]:
+def as_json(chosen: Sequence[Aim], results: Results) -> list[Mapping[str, object]]:
     return [
         {"case": aim.case, "aim": aim.text, "at_least": aim.at_least, "bound": aim.bound, "measured": value}
         | ({} if value is None else {"reached": aim.is_reached(value)})
-        for aim in AIMS
+        for aim in chosen
         for value in (aim.measured(results),)
     ]
 

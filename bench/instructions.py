@@ -25,8 +25,8 @@ __all__ = ["RECORDED", "TOLERANCE", "Change", "changes", "count", "surroundings"
 
 RECORDED = ROOT / "bench/instructions.json"
 
-#: Repeated counts are the same to the last digit. What is left is where code and data happen to lie: another path to the project
-#: moves Python's by some tenths of a percent.
+#: Repeated counts are the same to the last digit. What is left is where things happen to lie: another path to the project moves
+#: Python's by a tenth of a percent.
 TOLERANCE = 0.01
 
 CORE = ROOT / "csrc/build/release/count_core"

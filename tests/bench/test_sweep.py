@@ -68,7 +68,7 @@ def test_sweeps_reach_their_ends() -> None:
 
 def verdicts(results: Results) -> dict[tuple[str, str], str]:
     """What the table says at the end of each line."""
-    rows = list(aims.table(results))[1:]
+    rows = list(aims.table(AIMS, results))[1:]
     return {(aim.case, aim.text): row.rsplit("  ", 1)[1] for aim, row in zip(AIMS, rows, strict=True)}
 
 
@@ -94,7 +94,7 @@ def test_aims_are_judged_by_their_bounds() -> None:
     assert found["depth", "depth 1 to 1024: ops/s to those at half the depth, least"] == "not reached"
     crowd = [verdict for (case, _), verdict in found.items() if case == "connections"]
     assert crowd == ["reached", "not reached", "not reached"]
-    assert [row["reached"] for row in aims.as_json(results) if row["case"] == "connections"] == [True, False, False]
+    assert [row["reached"] for row in aims.as_json(AIMS, results) if row["case"] == "connections"] == [True, False, False]
 
 
 def test_aims_name_contestants_that_serve_their_case() -> None:
