@@ -39,6 +39,7 @@ CYTHON_SOURCES = files("ceph_msgr", "*.pyx", "*.pxd", "*.pxi")
 EXTENSIONS = {
     "ceph_msgr._core._core": "ceph_msgr/_core/_core.pyx",
     "ceph_msgr.messages.osd_op": "ceph_msgr/messages/osd_op.pyx",
+    "ceph_msgr.tools.window": "ceph_msgr/tools/window.pyx",
 }
 
 

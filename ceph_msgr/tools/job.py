@@ -9,15 +9,12 @@ from dataclasses import dataclass
 
 from ceph_msgr import Config, Connection, Dispatcher, EntityAddr, EntityType, Message, Messenger, Policy
 from ceph_msgr.auth import Keyring
-from ceph_msgr.tools.histogram import FINE_SHIFT, LatencyHistogram
+from ceph_msgr.tools.histogram import LatencyHistogram
 from ceph_msgr.tools.security import CLIENT, make_auth
+from ceph_msgr.tools.window import DRAINED, Window
 from ceph_msgr.tools.workload import REPLY_TYPE, make_request
 
 __all__ = ["Connected", "Drained", "Job", "JobNews", "Lost", "make_messenger"]
-
-_ENDLESS = 1 << 62
-
-_now_ns = time.monotonic_ns
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,21 +74,11 @@ class Job(Dispatcher):
         self.number = number
         self._messenger = messenger
         self._server = server
-        self.latency = LatencyHistogram()
-        self._latencies = self.latency.fine
-        #: Replies that matched no outstanding request.
-        self.errors = 0
-        #: Monotonic stamps; equal until the first reply.
-        self.started_ns = self.last_reply_ns = 0
         self._tell = tell
-        self._concurrency = concurrency
-        self._msg_len_bytes = msg_len_bytes
+        self._window = Window(concurrency, ios)
+        self._answered = self._window.answered
         self._think_s = think_time_us / 1e6
-        #: Outstanding requests: when each was sent, by tid.
-        self._sent_ns: dict[int, int] = {}
-        self._next_tid = 0
-        #: The first tid that is not sent any more.
-        self._end_tid = _ENDLESS if ios is None else ios
+        self._msg_len_bytes = msg_len_bytes
         #: Sending copies the header, so one request is sent over and over, each time with its tid.
         self._request = make_request(msg_len_bytes)
 
@@ -103,30 +90,46 @@ class Job(Dispatcher):
 
     def start(self) -> None:
         """Send the first requests, as many as may be in flight. Once, when connected."""
-        first = range(min(self._concurrency, self._end_tid))
-        self.started_ns = self.last_reply_ns = _now_ns()
-        # Replies arrive on the worker while this thread still sends: from here on all tids are taken, all requests
-        # count as outstanding, and the worker's request is left alone.
-        self._next_tid = len(first)
-        self._sent_ns = dict.fromkeys(first, self.started_ns)
+        # Replies arrive on the worker while this thread still sends: the worker's request is left alone.
         request = make_request(self._msg_len_bytes)
-        for tid in first:
+        for tid in self._window.open():
             request.tid = tid
             self._connection.send_message(request)
 
     def stop(self) -> None:
         """Send no more; ``Drained`` follows with the last reply. Any thread."""
-        self._end_tid = 0
+        self._window.close()
+
+    # ---- what was measured so far: any thread ----
 
     @property
     def outstanding(self) -> int:
-        """Requests without a reply. Any thread."""
-        return len(self._sent_ns)
+        """Requests without a reply."""
+        return self._window.outstanding
 
     @property
     def answered(self) -> int:
-        """Requests with a reply. Any thread, where it may be one behind."""
-        return self._next_tid - len(self._sent_ns)
+        """Requests with a reply."""
+        return self._window.replies
+
+    @property
+    def errors(self) -> int:
+        """Replies that matched no outstanding request."""
+        return self._window.errors
+
+    @property
+    def started_ns(self) -> int:
+        """Monotonic, 0 before ``start``."""
+        return self._window.started_ns
+
+    @property
+    def last_reply_ns(self) -> int:
+        """Monotonic; ``started_ns`` until the first reply."""
+        return self._window.last_reply_ns
+
+    @property
+    def latency(self) -> LatencyHistogram:
+        return self._window.latency
 
     # ---- called by the messenger ----
 
@@ -138,28 +141,16 @@ class Job(Dispatcher):
 
     def ms_fast_dispatch(self, reply: Message) -> None:
         # The hot path: every bytecode here is paid for each operation.
-        now_ns = _now_ns()
-        sent_ns = self._sent_ns.pop(reply.tid, None)
-        if sent_ns is None:
-            self.errors += 1
-            return
-        try:
-            self._latencies[(now_ns - sent_ns) >> FINE_SHIFT] += 1
-        except IndexError:
-            self.latency.record(now_ns - sent_ns)
-        self.last_reply_ns = now_ns
-        if self._think_s:
-            # On the worker, as Ceph's client does it, so that figures compare.
-            time.sleep(self._think_s)
-            now_ns = _now_ns()
-        tid = self._next_tid
-        if tid < self._end_tid:
-            self._next_tid = tid + 1
-            self._sent_ns[tid] = now_ns
+        tid = self._answered(reply.tid)
+        if tid >= 0:
+            if self._think_s:
+                # On the worker, as Ceph's client does it, so that figures compare.
+                time.sleep(self._think_s)
+                self._window.sent(tid)
             request = self._request
             request.tid = tid
             self._connection.send_message(request)
-        elif not self._sent_ns:
+        elif tid == DRAINED:
             self._tell(Drained(self.number))
 
     def ms_dispatch(self, message: Message) -> bool:

@@ -7,6 +7,7 @@ import pytest
 from ceph_msgr import EntityAddr
 from ceph_msgr.tools import job as job_module
 from ceph_msgr.tools.job import Connected, Drained, Job, Lost
+from ceph_msgr.tools.window import Window
 from ceph_msgr.tools.workload import REPLY_TYPE, REQUEST_TYPE, make_reply, make_request
 
 SERVER = EntityAddr.parse("v2:127.0.0.1:10001/0")
@@ -46,7 +47,7 @@ class Setup:
     def __init__(self, monkeypatch, *, concurrency: int, ios: int | None = None, think_time_us: int = 0) -> None:
         self.now_ns = 1000
         self.slept_s: list[float] = []
-        monkeypatch.setattr(job_module, "_now_ns", lambda: self.now_ns)
+        monkeypatch.setattr(job_module, "Window", lambda concurrency, ios: Window(concurrency, ios, clock=lambda: self.now_ns))
         monkeypatch.setattr(job_module.time, "sleep", self.slept_s.append)
         self.told: list[object] = []
         self.messenger = RecordingMessenger()
