@@ -15,6 +15,7 @@ import pytest
 import ceph_msgr
 from ceph_msgr import _core, auth, messages
 from ceph_msgr.messages import osd_op
+from ceph_msgr.tools import window
 
 PACKAGE = Path(ceph_msgr.__file__).parent
 
@@ -94,7 +95,11 @@ def test_the_package_is_typed() -> None:
 
 # ---- stubs of compiled modules ----
 
-STUBS = [(_core, PACKAGE / "_core" / "__init__.pyi"), (osd_op, PACKAGE / "messages" / "osd_op.pyi")]
+STUBS = [
+    (_core, PACKAGE / "_core" / "__init__.pyi"),
+    (osd_op, PACKAGE / "messages" / "osd_op.pyi"),
+    (window, PACKAGE / "tools" / "window.pyi"),
+]
 
 
 def stub_of(path: Path) -> ast.Module:
@@ -136,7 +141,7 @@ def test_every_compiled_module_has_a_stub(module: ModuleType, path: Path) -> Non
 
 def test_every_compiled_module_is_in_this_test() -> None:
     compiled = {path.relative_to(PACKAGE).with_suffix("") for path in PACKAGE.rglob("*.pyx")}
-    assert compiled == {Path("_core/_core"), Path("messages/osd_op")}
+    assert compiled == {Path("_core/_core"), Path("messages/osd_op"), Path("tools/window")}
 
 
 def test_the_cores_stub_names_what_the_module_has() -> None:

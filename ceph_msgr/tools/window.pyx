@@ -40,7 +40,7 @@ cdef struct Request:
 
 @cython.final
 cdef class Window:
-    cdef readonly object clock
+    cdef object clock
     cdef readonly uint32_t outstanding
     cdef readonly uint64_t errors
     cdef readonly int64_t started_ns, last_reply_ns
