@@ -280,15 +280,15 @@ int cmsgr__center_wait(cmsgr_center *c, int64_t max_wait_ns)
     /* An exchange, since it also makes visible what the waker wrote before. */
     if (atomic_load_explicit(&c->wakeup_wanted, memory_order_relaxed))
         woken = atomic_exchange(&c->wakeup_wanted, 0);
-    if (count < 0)
-        return count;
     for (int i = 0; i < count; i++) {
         int ran = cmsgr__files_handle(&c->files, &c->ready[i]);
 
         c->stats.events += ran >= 0;
         ran_io += ran > 0;
     }
-    ran_io += cmsgr__kicks_run(&c->kicks, &c->taken_kicks);
+    ran_io += cmsgr__kicks_run(&c->kicks, &c->taken_kicks); /* whatever the poller said: they hold references */
+    if (count < 0)
+        return count;
     return (ran_io ? CMSGR__FOUND_IO : 0) | (cmsgr__center_has_user_work(c, now_ns) ? CMSGR__FOUND_USER : 0) |
            (woken ? CMSGR__FOUND_WAKEUP : 0);
 }
