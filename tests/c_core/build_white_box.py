@@ -25,8 +25,6 @@ typedef unsigned int socklen_t;
 struct sockaddr { ...; };
 struct sockaddr_storage { ...; };
 struct iovec { void *iov_base; size_t iov_len; ...; };
-extern "Python" void *white_box_realloc(void *ctx, void *block, size_t len_bytes);
-extern "Python" void white_box_free(void *ctx, void *block);
 """
 
 
