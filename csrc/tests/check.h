@@ -47,8 +47,13 @@
         }                                                                                      \
     } while (0)
 
-/* The program ends, by SIGALRM, if it is not done after so many seconds. */
-static inline void check_deadline(unsigned seconds) { alarm(seconds); }
+/* The program ends, by SIGALRM, if it is not done after so many seconds, or those of CMSGR_TEST_DEADLINE. */
+static inline void check_deadline(unsigned seconds)
+{
+    const char *given = getenv("CMSGR_TEST_DEADLINE");
+
+    alarm(given ? (unsigned)strtoul(given, NULL, 0) : seconds);
+}
 
 /* ---- Chance: the seed is printed, and taken from CMSGR_TEST_SEED to repeat a run ------------------------- */
 

@@ -96,6 +96,20 @@ static void test_phases(void)
     end();
 }
 
+/* 0 is a descriptor like any other. */
+static void test_descriptor_0(void)
+{
+    begin();
+    add(0, CMSGR_READABLE, CMSGR_PHASE_IO, "z");
+    CHECK_EQ(cmsgr_center_file_mask(center, 0), CMSGR_READABLE);
+    fake_make_ready(fake, 0, CMSGR_READABLE);
+    cmsgr_center_wait(center, 0);
+    EXPECT_CALLED("z");
+    CHECK_EQ(cmsgr_center_del_file(center, 0, CMSGR_READABLE), 0);
+    CHECK_EQ(cmsgr_center_file_mask(center, 0), CMSGR_NONE);
+    end();
+}
+
 static void test_masks(void)
 {
     begin();
@@ -705,6 +719,7 @@ int main(void)
 {
     check_deadline(60);
     test_phases();
+    test_descriptor_0();
     test_masks();
     test_adding_merges();
     test_bad_arguments();
