@@ -252,7 +252,9 @@ void cmsgr_stream_continue_sent(cmsgr_stream *stream)
 
 void cmsgr_stream_continue(cmsgr_stream *stream)
 {
-    if (stream->state == CMSGR__HELD) {
+    if (stream->state == CMSGR__HELD && stream->item.kind == CMSGR_ITEM_FRAME && stream->item.tag == CMSGR_TAG_MESSAGE) {
+        cmsgr__stream_fault(stream, CMSGR_E_NOT_READY, 0, 0); /* it came before READY: there is no memory for it to go on into */
+    } else if (stream->state == CMSGR__HELD) {
         stream->state = CMSGR__PARSING;
         if (!stream->pass_received) { /* else the frame that was intercepted is still to be processed */
             stream->wire.len = 0;

@@ -74,6 +74,11 @@ static void test_message_before_ready(cmsgr_env *env)
     CHECK_EQ(p.logged, 1);
     CHECK_EQ(p.log[0].tag, CMSGR_TAG_MESSAGE);
     CHECK_EQ(p.log[0].payload_len, 0);
+    cmsgr_stream_start(p.stream[1], p.session[1], 0);
+    cmsgr_stream_continue(p.stream[1]); /* no answer to such a frame; found by fuzz_stream, which crashed here */
+    pair_settle(&p);
+    CHECK_EQ(p.logged, 2);
+    CHECK_EQ(p.log[1].error, CMSGR_E_NOT_READY);
     pair_close(&p);
 }
 

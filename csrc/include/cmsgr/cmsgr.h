@@ -573,7 +573,8 @@ int cmsgr_stream_set_compression(cmsgr_stream *stream, int algorithm, size_t min
  * cmsgr_stream_start, succeed to no effect: the fault may not have been taken yet, and tells by itself. */
 int cmsgr_stream_send_bytes(cmsgr_stream *stream, const void *data, size_t len);
 int cmsgr_stream_send_frame(cmsgr_stream *stream, int tag, const void *payload, size_t len);
-/* The answer to a frame that was handed up, or to a received one that was intercepted: go on. */
+/* The answer to a frame that was handed up, or to a received one that was intercepted: go on. Not for a MESSAGE, which is handed up
+ * only if it came before READY: the stream faults with CMSGR_E_NOT_READY. */
 void cmsgr_stream_continue(cmsgr_stream *stream);
 /* The same for a sent one. */
 void cmsgr_stream_continue_sent(cmsgr_stream *stream);
