@@ -457,8 +457,9 @@ static int parse_parked(cmsgr_stream *stream)
 {
     cmsgr__bytes *parked = &stream->parked;
 
-    stream->parked_start +=
-        stream_parse(stream, parked->data + stream->parked_start, parked->len - stream->parked_start);
+    /* Without any, an intercepted frame goes on: not even 0 may be added to NULL. */
+    stream->parked_start += stream_parse(stream, parked->data ? parked->data + stream->parked_start : NULL,
+                                         parked->len - stream->parked_start);
     if (stream->state != CMSGR__PARSING)
         return 0;
     cmsgr__bytes_free(stream->env, parked);
