@@ -8,6 +8,7 @@ CC     ?= cc
 PERF_ARGS   ?= --msg-len 4096 --concurrency 32 --seconds 5
 PYTEST_ARGS ?=
 BENCH_ARGS  ?= compare
+SECONDS     ?= 60
 
 CORE    := csrc/build/release/libcmsgr.a
 COUNTED := csrc/build/release/count_core
@@ -16,7 +17,7 @@ PIP     := $(BIN)/python -m pip --disable-pip-version-check -qq
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help perf test contract synthetic sanitize bench micro instructions instructions-record floor lint build clean distclean
+.PHONY: help perf test contract synthetic sanitize bench micro instructions instructions-record floor lint build clean distclean mutants fuzz
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -37,6 +38,13 @@ synthetic: build $(VENV)/deps-test ## synthetic workloads and lossless pairs in 
 sanitize: ## tests of the C core under ASan and UBSan, the threaded ones under TSan
 	$(MAKE) -C csrc asan
 	$(MAKE) -C csrc tsan
+
+mutants: build $(VENV)/deps-test ## historic mistakes put back one at a time: the tests must notice each; half an hour
+	$(MAKE) -C csrc test
+	$(BIN)/python -m tests.mutants
+
+fuzz: build $(VENV)/deps-test $(VENV)/deps-fuzz ## each fuzz target for SECONDS, and what was reached; needs clang
+	$(BIN)/python -m tests.fuzz --seconds $(SECONDS)
 
 bench: build build/floor $(VENV)/deps-bench ## the pair beside plain C, uvloop, asyncio, pyzmq and gRPC, about 4 minutes (BENCH_ARGS)
 	$(BIN)/python -m bench $(BENCH_ARGS)

@@ -161,7 +161,7 @@ int main(void)
 {
     uint64_t seed = check_seed();
 
-    check_deadline(torture_is_full() ? 3600 : 300);
+    check_deadline(3600);
     torture_all("center", run_center, &seed);
     torture_each("driver", run_driver, 0, &seed);
     torture_each("objects", run_objects, 1, &seed);

@@ -108,7 +108,7 @@ int main(void)
 {
     uint64_t seed = check_seed();
 
-    check_deadline(torture_is_full() ? 3600 : 300);
+    check_deadline(3600);
     for (kind = 0; kind < KINDS; kind++)
         torture_all(kind_names[kind], talk, &seed);
     kind = PLAIN;

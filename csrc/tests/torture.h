@@ -5,7 +5,8 @@
  * A scenario survives, carries on after the failure and checks that nothing is missing; that no memory and no descriptor is left
  * behind is checked here. What system calls there are and how they fail is in torture_calls.h.
  *
- * CMSGR_TORTURE=full tries every one; else some are left out where a scenario has many, beginning at a place by chance.
+ * CMSGR_TORTURE=full tries every one; else some are left out where a scenario has many, beginning at a place by chance, and
+ * with CMSGR_TORTURE=few most.
  */
 #ifndef CMSGR_TORTURE_H
 #define CMSGR_TORTURE_H
@@ -14,7 +15,13 @@
 
 #include "check.h"
 
-enum { TORTURE_MAX_FD = 256, TORTURE_QUICK_CALLS = 25, TORTURE_QUICK_STORMS = 10, TORTURE_FULL_STORMS = 1000 };
+enum { TORTURE_MAX_FD = 256 };
+
+/* How many calls of a scenario fail at most, and how many storms it goes through. */
+typedef struct torture_effort {
+    int64_t calls;
+    int storms;
+} torture_effort;
 
 typedef void (*torture_scenario)(cmsgr_env *env);
 
@@ -96,11 +103,13 @@ static inline void torture_once(torture_scenario scenario)
     CHECK_EQ(torture_open_files(), files);
 }
 
-static inline int torture_is_full(void)
+static inline torture_effort torture_asked(void)
 {
     const char *asked = getenv("CMSGR_TORTURE");
 
-    return asked && strcmp(asked, "full") == 0;
+    if (asked && strcmp(asked, "full") == 0)
+        return (torture_effort){INT64_MAX, 1000};
+    return asked && strcmp(asked, "few") == 0 ? (torture_effort){4, 1} : (torture_effort){25, 10};
 }
 
 /* The scenario's allocations (1) or system calls (0), one after the other, in each way. Tells on stderr what fails next, so that a
@@ -115,8 +124,8 @@ static inline void torture_each(const char *name, torture_scenario scenario, int
     t->fail_at = -1;
     torture_once(scenario);
     CHECK(t->calls > 0); /* else the scenario tests nothing */
-    if (!torture_is_full() && t->calls > TORTURE_QUICK_CALLS)
-        stride = t->calls / TORTURE_QUICK_CALLS;
+    if (t->calls > torture_asked().calls)
+        stride = t->calls / torture_asked().calls;
     fprintf(stderr, "%s: %" PRId64 " %s, every %" PRId64 ".\n", name, t->calls, allocations ? "allocations" : "system calls", stride);
     t->fail_at = stride > 1 ? (int64_t)(check_random(seed) % (uint64_t)stride) : 0;
     do {
@@ -136,7 +145,7 @@ static inline void torture_each(const char *name, torture_scenario scenario, int
 static inline void torture_storms(const char *name, torture_scenario scenario, uint32_t one_in, uint64_t *seed)
 {
     torture *t = &torture_now;
-    int storms = torture_is_full() ? TORTURE_FULL_STORMS : TORTURE_QUICK_STORMS;
+    int storms = torture_asked().storms;
 
     t->allocations = -1;
     t->storm_one_in = one_in;
