@@ -48,7 +48,7 @@ static inline void fuzz_damage(uint64_t *state, uint8_t *input, size_t first, si
 
 #ifndef CMSGR_LIBFUZZER
 
-enum { FUZZ_OWN_INPUTS = 10000, FUZZ_WRITTEN_INPUTS = 500 };
+enum { FUZZ_OWN_INPUTS = 5000, FUZZ_WRITTEN_INPUTS = 500 };
 
 static size_t fuzz_make_input(uint64_t *state, uint8_t *out, size_t cap);
 

@@ -258,7 +258,7 @@ static void test_wait_without_nanoseconds(void)
         return;
     }
     CHECK_EQ(syscall(441, -1, NULL, 0, NULL, NULL, 0), -1);
-    CHECK_EQ(errno, EPERM);
+    CHECK(errno == EPERM || errno == ENOSYS); /* valgrind itself does not know the call */
     CHECK_EQ(d->poller_open(NULL, &poller), 0);
     expect_full_waits(poller);
     d->poller_close(NULL, poller);

@@ -12,7 +12,7 @@ from tests.fuzz.seeds import c_seeds, python_seeds
 from tests.fuzz.targets import TARGETS
 
 #: For each target.
-_SECONDS = 0.7
+_SECONDS = 0.4
 
 _MAX_CORPUS_BYTES = 1 << 20
 
