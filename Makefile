@@ -46,7 +46,7 @@ mutants: build $(VENV)/deps-test ## historic mistakes put back one at a time: th
 fuzz: build $(VENV)/deps-test $(VENV)/deps-fuzz ## each fuzz target for SECONDS, and what was reached; needs clang
 	$(BIN)/python -m tests.fuzz --seconds $(SECONDS)
 
-bench: build build/floor $(VENV)/deps-bench ## the pair beside plain C, uvloop, asyncio, pyzmq and gRPC, about 4 minutes (BENCH_ARGS)
+bench: build build/floor $(VENV)/deps-bench ## the pair beside plain C, uvloop, asyncio, pyzmq and gRPC, 3 to 5 minutes (BENCH_ARGS)
 	$(BIN)/python -m bench $(BENCH_ARGS)
 
 micro: build $(VENV)/deps-bench ## micro benches of single operations (PYTEST_ARGS)

@@ -9,6 +9,7 @@ from bench.case import by_name
 from bench.compare import OURS, Cell, measure
 from bench.contestants import Contestant, Pair
 from bench.crowd import Crowd, run_crowd
+from bench.sample import spread
 from bench.sweep import LEAST_STEP, SWEEPS, run_sweep, steps
 
 __all__ = ["AIMS", "Aim", "Results", "contestants_of", "table"]
@@ -27,6 +28,12 @@ class Results:
     cells: dict[str, Cell] = field(default_factory=dict)
     least_steps: dict[str, float] = field(default_factory=dict)
     crowd: Crowd | None = None
+
+    def spread(self, aim: Aim) -> float | None:
+        """The widest of the contestants that the aim's figure was made of."""
+        cell = self.cells.get(aim.case)
+        spreads = [spread(cell.samples[name]) for name in aim.contestants if cell.samples.get(name)] if cell else []
+        return max(spreads) if spreads else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +83,13 @@ def _crowd(text: str, bound: float, measured: Callable[[Crowd], float], *, at_le
     return Aim(_CONNECTIONS, text, bound, lambda results: None if results.crowd is None else measured(results.crowd), at_least)
 
 
+# Polling wins where each side has a core to itself, sleeping where others want the cores too: the stronger one counts.
+_ECHO = "echo", "echo-sleeping"
 _CRC = "floor-crc", "floor-crc-sleeping"
 _GCM = "floor-gcm", "floor-gcm-sleeping"
 
 AIMS = (
-    _against("4k", "rate to the polling C echo's", 0.53, "echo"),
+    _against("4k", "rate to the C echo's", 0.53, *_ECHO),
     _against("4k", "rate to Ceph's", 10, "ceph"),
     _figure("4k", "client and server CPU, us per operation", 5.0, "cpu_us", at_least=False),
     _against("4k", "polling off: rate to the sleeping C echo's", 0.55, "echo-sleeping", ours="pair-sleeping"),
@@ -89,14 +98,14 @@ AIMS = (
         for case in ("0b", "64b")
         for aim in (
             # 500 000 where the echo has 2.98 million.
-            _against(case, "rate to the polling C echo's", 0.168, "echo"),
+            _against(case, "rate to the C echo's", 0.168, *_ECHO),
             _against(case, "rate to Ceph's", 10, "ceph"),
             _against(case, "rate to uvloop's", 2, "uvloop"),
             _against(case, "rate to pyzmq's", 5, "pyzmq"),
         )
     ),
     _figure("4k-1", "p50, us", 25, "p50_us", at_least=False),
-    _against("4k-1", "p50 to the polling C floor's", 2.2, "floor", figure="p50_us", at_least=False),
+    _against("4k-1", "p50 to the C floor's", 2.2, "floor", "floor-sleeping", figure="p50_us", at_least=False),
     _against("64k", "rate to the C floor's with crc32c", 0.8, *_CRC),
     _against("64k", "rate to Ceph's", 1.4, "ceph"),
     *(
@@ -151,21 +160,24 @@ def run(chosen: Sequence[Aim], everybody: Sequence[Contestant], rounds: int, sec
 
 def table(chosen: Sequence[Aim], results: Results) -> Iterator[str]:
     """A line for each aim."""
-    yield f"{'case':<12} {'aim':<62} {'bound':>11} {'measured':>9}"
+    yield f"{'case':<12} {'aim':<62} {'bound':>11} {'measured':>9} {'spread':>6}"
     for aim in chosen:
         value = aim.measured(results)
         bound = f"{'>=' if aim.at_least else '<='} {_short(aim.bound)}"
         verdict = "not measured" if value is None else "reached" if aim.is_reached(value) else "not reached"
-        yield f"{aim.case:<12} {aim.text:<62} {bound:>11} {'-' if value is None else _short(value):>9}  {verdict}"
+        figure, wide = "-" if value is None else _short(value), results.spread(aim)
+        spread_shown = "" if wide is None else f"{wide:.0%}"
+        yield f"{aim.case:<12} {aim.text:<62} {bound:>11} {figure:>9} {spread_shown:>6}  {verdict}"
 
 
 def as_json(chosen: Sequence[Aim], results: Results) -> list[Mapping[str, object]]:
-    return [
-        {"case": aim.case, "aim": aim.text, "at_least": aim.at_least, "bound": aim.bound, "measured": value}
-        | ({} if value is None else {"reached": aim.is_reached(value)})
-        for aim in chosen
-        for value in (aim.measured(results),)
-    ]
+    return [_aim_as_json(aim, aim.measured(results), results.spread(aim)) for aim in chosen]
+
+
+def _aim_as_json(aim: Aim, value: float | None, wide: float | None) -> Mapping[str, object]:
+    verdict = {} if value is None else {"reached": aim.is_reached(value)}
+    known = {"case": aim.case, "aim": aim.text, "at_least": aim.at_least, "bound": aim.bound}
+    return known | {"measured": value, "spread": wide} | verdict
 
 
 def _short(value: float) -> str:

@@ -6,6 +6,8 @@ of the rounds, and a ratio is the median of the rounds' ratios.
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 
@@ -21,7 +23,7 @@ __all__ = ["OURS", "Cell", "measure", "present", "seconds_of"]
 OURS = "pair"
 
 #: Starting and ending both processes of a run, about.
-_AROUND_S = 0.6
+_AROUND_S = 1.0
 
 
 @dataclass(slots=True)
@@ -79,12 +81,21 @@ def seconds_of(cases: Iterable[Case], contestants: Sequence[Contestant], rounds:
     return runs * (seconds + _AROUND_S)
 
 
-def measure(cases: Iterable[Case], contestants: Sequence[Contestant], rounds: int, seconds: float) -> Iterator[Cell]:
-    """One cell after the other. A contestant that fails in a case is left out of it, with one line."""
-    for case in cases:
+def measure(
+    cases: Sequence[Case], contestants: Sequence[Contestant], rounds: int, seconds: float, *, budget_s: float = math.inf
+) -> Iterator[Cell]:
+    """One cell after the other. A contestant that fails in a case is left out of it, with one line.
+
+    On a slow machine rounds are left out too, never the first: none begins past the case's share of ``budget_s``.
+    """
+    start_s = time.monotonic()
+    for done, case in enumerate(cases, 1):
         playing = [contestant for contestant in contestants if contestant.serves(case)]
         cell = Cell(case, {contestant.name: [] for contestant in playing})
         for number in range(1, rounds + 1):
+            if number > 1 and time.monotonic() - start_s > budget_s * done / len(cases):
+                progress.say(f"{number - 1} of {rounds} rounds in {case.name}: the time is up")
+                break
             for contestant in list(playing):
                 progress.show(f"{case}; round {number} of {rounds}: {contestant.name}")
                 try:

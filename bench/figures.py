@@ -16,6 +16,9 @@ DOCUMENT = ROOT / "docs/perf.md"
 
 _BEGIN, _END = "<!-- figures: begin -->", "<!-- figures: end -->"
 
+#: A spread from which on figures come with a warning.
+_WIDE = 0.25
+
 Json = dict[str, Any]
 
 
@@ -45,8 +48,25 @@ def _where(values: Json) -> str:
     machine = values["machine"]
     return (
         f"{machine['cpu']}, {machine['cpus']} CPUs, Linux {machine['kernel']}, Python {machine['python']}, {machine['date']}; "
-        f"medians of {values['rounds']} interleaved rounds of {values['seconds']:g} s."
+        f"medians of up to {values['rounds']} interleaved rounds of {values['seconds']:g} s.{_warning(values)}"
     )
+
+
+def _warning(values: object) -> str:
+    """Said where the rounds lie so far apart that the figures say little."""
+    widest = max(_spreads(values), default=0.0)
+    return f" **The machine was busy: the rounds lie up to {widest:.0%} apart.**" if widest > _WIDE else ""
+
+
+def _spreads(values: object) -> Iterator[float]:
+    """All that are anywhere in there."""
+    if isinstance(values, dict):
+        if values.get("spread") is not None:
+            yield values["spread"]
+        values = list(values.values())
+    if isinstance(values, list):
+        for value in values:
+            yield from _spreads(value)
 
 
 def _rows(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -87,13 +107,14 @@ def _aims(values: Json) -> Iterator[str]:
     for aim in values["aims"]:
         measured, bound = aim["measured"], f"{'>=' if aim['at_least'] else '<='} {_short(aim['bound'])}"
         verdict = "not measured" if measured is None else "reached" if aim["reached"] else "not reached"
-        shown.append([aim["case"], aim["aim"], bound, "" if measured is None else _short(measured), verdict])
-    yield _rows(["case", "aim", "bound", "measured", ""], shown)
+        spread = "" if aim["spread"] is None else f"{aim['spread']:.0%}"
+        shown.append([aim["case"], aim["aim"], bound, "" if measured is None else _short(measured), spread, verdict])
+    yield _rows(["case", "aim", "bound", "measured", "spread", ""], shown)
 
 
 def _scale(values: Json) -> Iterator[str]:
     yield f"### Scaling\n\n{_where(values)}"
-    for name, found in values["scale"].items():
+    for found in values["scale"].values():
         if "points" in found:
             ratios = {step["to"]: step for step in found["steps"]}
             shown = []
@@ -101,7 +122,7 @@ def _scale(values: Json) -> Iterator[str]:
                 step = ratios.get(point["value"])
                 verdict = f"{step['ratio']:.2f}{', a cliff' if step['is_cliff'] else ''}" if step else ""
                 shown.append([f"{point['value']:,}", _rate(point), f"{point['mb_per_s']:,.0f}", verdict])
-            yield _rows([f"{name}, {found['unit']}", "operations/s (spread)", "MB/s", "step"], shown)
+            yield _rows([found["unit"], "operations/s (spread)", "MB/s", "step"], shown)
         elif "cells" in found:
             shown = [
                 [cell["case"]["name"], count, _rate(one), f"{one['to_first']:.2f}"]

@@ -128,7 +128,8 @@ SWEEPS = (
         lambda case: case.in_flight,
     ),
     Sweep(
-        "payload", "bytes", [replace(_BASE, in_flight=32, payload_bytes=value) for value in (0, *_doubling(64, 16 << 20))],
+        "payload", "bytes of payload",
+        [replace(_BASE, in_flight=32, payload_bytes=value) for value in (0, *_doubling(64, 16 << 20))],
         lambda case: case.payload_bytes, by_bytes=True,
     ),
     Sweep("jobs", "jobs", [replace(_BASE, jobs=value) for value in _doubling(1, 64)], lambda case: case.jobs),

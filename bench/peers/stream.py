@@ -25,16 +25,19 @@ class Messages(asyncio.Protocol):
         self.transport = transport
 
     def data_received(self, data: bytes) -> None:
-        size = self._size_bytes
+        size, out, start = self._size_bytes, [], 0
         if self._have_bytes:
-            self._pieces.append(data)
-            self._have_bytes += len(data)
-            if self._have_bytes < size:
+            start = size - self._have_bytes
+            self._pieces.append(data[:start])
+            if len(data) < start:
+                self._have_bytes += len(data)
                 return
-            data = b"".join(self._pieces)
+            out += self.message_received(b"".join(self._pieces))
             self._pieces.clear()
-        end = len(data) - len(data) % size
-        if out := [piece for at in range(0, end, size) for piece in self.message_received(data[at : at + size])]:
+        end = len(data) - (len(data) - start) % size
+        for at in range(start, end, size):
+            out += self.message_received(data[at : at + size])
+        if out:
             self.transport.writelines(out)
         self._have_bytes = len(data) - end
         if self._have_bytes:

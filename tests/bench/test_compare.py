@@ -75,6 +75,14 @@ def test_contestants_take_turns_in_every_case() -> None:
     assert [{name: len(rounds) for name, rounds in cell.samples.items()} for cell in cells] == [{"a": 2, "b": 2}, {"a": 2}]
 
 
+def test_only_the_first_round_is_run_when_the_time_is_up(capsys) -> None:
+    ran: list[tuple[str, str]] = []
+    cells = list(measure([by_name("64b"), by_name("4k")], [Known("a", ran), Known("b", ran)], 3, 1.0, budget_s=-1.0))
+    assert ran == [("a", "64b"), ("b", "64b"), ("a", "4k"), ("b", "4k")]
+    assert [len(cell.samples["b"]) for cell in cells] == [1, 1]
+    assert "1 of 3 rounds in 64b: the time is up\n" in capsys.readouterr().err
+
+
 def test_one_that_fails_is_left_out_of_its_case(capsys) -> None:
     ran: list[tuple[str, str]] = []
     case = by_name("64b")

@@ -40,11 +40,18 @@ def test_what_was_measured_becomes_tables(tmp_path: Path) -> None:
         "| ceph |  | 2.00 |",
         "| ceph |  | 10.0 + 20.0 |",
         "| pair | 3 / 4 | 3 / 4 |",
-        "| connections | server memory of an idle session, KiB | <= 16 | 15 | reached |",
+        "| connections | server memory of an idle session, KiB | <= 16 | 15 |  | reached |",
         "| 2 | 200 (0%) | 1 | 2.00 |",
     ):
         assert line in lines, line
     assert lines[-1].startswith("With 10,000 connections, 32 of them active, the rate is 0.90")
+
+
+def test_figures_of_a_busy_machine_come_with_a_warning(tmp_path: Path) -> None:
+    for slowest, warned in (160.0, False), (140.0, True):
+        rounds = [Sample(rate, 3.0, 4.0, 1.0, 2.0) for rate in (slowest, 200.0)]
+        write(tmp_path, "compare", [Cell(by_name("4k"), {"pair": rounds}).as_json()])
+        assert ("**The machine was busy: the rounds lie up to 35% apart.**" in figures(tmp_path)) == warned
 
 
 def test_without_figures_nothing_is_written(tmp_path: Path) -> None:

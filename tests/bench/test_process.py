@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from bench import process
+from bench.case import Case
 from bench.ceph import Ceph, parse_output
 from bench.process import RunFailed, Server, json_of, process_cpu_ns
 
@@ -66,3 +67,35 @@ def test_cephs_programs_are_looked_for_where_they_should_be(tmp_path: Path) -> N
     assert "--ceph DIR" in str(Ceph("ceph", None).missing())
     (tmp_path / "ceph_perf_msgr_server").touch(0o755)
     assert str(Ceph("ceph", tmp_path).missing()) == f"{tmp_path} has no program ceph_perf_msgr_client"
+
+
+_FAKE_SERVER = """
+import socket, sys
+host, port = sys.argv[1].split(":")
+with socket.create_server((host, int(port))) as listener:
+    while True:
+        listener.accept()[0].close()
+"""
+
+_FAKE_CLIENT = """
+import sys
+address, jobs, told_in_flight, ops, think_us, payload = sys.argv[1:7]
+assert (jobs, told_in_flight, think_us, payload) == ("2", "32", "0", "4096"), sys.argv
+for _ in range(int(ops) * 20):
+    pass
+print(f" Total op {ops} run time {int(ops) * 100}us.", file=sys.stderr)
+"""
+
+
+def test_cephs_pair_is_run_and_ended(tmp_path: Path) -> None:
+    for name, text in ("server", _FAKE_SERVER), ("client", _FAKE_CLIENT):
+        program = tmp_path / f"ceph_perf_msgr_{name}"
+        program.write_text(f"#!{sys.executable}{text}")
+        program.chmod(0o755)
+    ceph = Ceph("ceph", tmp_path)
+    assert ceph.missing() is None
+    sample = ceph.run(Case("4k", 4096, 33, jobs=2), 0.5)
+    # 100 us for an operation of each of two jobs.
+    assert sample.ops_per_s == pytest.approx(20_000)
+    assert sample.p50_us is None
+    assert sample.client_cpu_us > 0

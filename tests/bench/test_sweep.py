@@ -86,7 +86,7 @@ def test_aims_are_judged_by_their_bounds() -> None:
     results.least_steps["depth"] = 0.89
     results.crowd = Crowd(10_000, [100.0], [90.0], 20_000.0, 1000, [0.0, 0.01])
     found = verdicts(results)
-    assert found["4k", "rate to the polling C echo's"] == "reached"
+    assert found["4k", "rate to the C echo's"] == "reached"
     assert found["4k", "client and server CPU, us per operation"] == "reached"
     assert found["4k", "rate to Ceph's"] == "not measured"
     assert found["4k", "lossless: rate to the lossy one"] == "not reached"
@@ -94,6 +94,7 @@ def test_aims_are_judged_by_their_bounds() -> None:
     assert found["depth", "depth 1 to 1024: ops/s to those at half the depth, least"] == "not reached"
     crowd = [verdict for (case, _), verdict in found.items() if case == "connections"]
     assert crowd == ["reached", "not reached", "not reached"]
+    assert [row["spread"] for row in aims.as_json(AIMS, results) if row["case"] == "64k"] == [0, 0]
     assert [row["reached"] for row in aims.as_json(AIMS, results) if row["case"] == "connections"] == [True, False, False]
 
 
