@@ -6,8 +6,6 @@ The cipher is OpenSSL's, through the compiled core. Whoever needs chance or the 
 
 from __future__ import annotations
 
-import os
-import time
 from collections.abc import Callable
 from typing import TypeAlias
 
@@ -30,13 +28,24 @@ RandomBytes: TypeAlias = Callable[[int], bytes]
 #: Seconds since the epoch. Any thread.
 WallClock: TypeAlias = Callable[[], float]
 
-random_bytes: RandomBytes = os.urandom
-wall_clock_s: WallClock = time.time
+
+def random_bytes(len_bytes: int) -> bytes:
+    """The ``RandomBytes`` of the world we are in."""
+    # Late, so that values and exchanges can be imported, and tested, without the core.
+    from ceph_msgr._core import random_bytes
+
+    return random_bytes(len_bytes)
+
+
+def wall_clock_s() -> float:
+    """The ``WallClock`` of the world we are in."""
+    from ceph_msgr._core import wall_ns
+
+    return wall_ns() / 1e9
 
 
 def aes_128_cbc_encrypt(key: bytes, iv: bytes, plaintext: bytes) -> bytes:
     """AES-128-CBC with PKCS#7 padding, which always adds 1 to 16 bytes. ``ValueError`` if key or iv are not 16 bytes."""
-    # Late, so that values and exchanges can be imported, and tested, without the core.
     from ceph_msgr._core import aes_128_cbc
 
     return aes_128_cbc(key, iv, plaintext, True)

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import atexit
 import os
-import random
 import re
-import secrets
 import threading
 import warnings
 import weakref
@@ -138,7 +136,7 @@ class Messenger:
         if number is None:
             number = int(entity.id) if re.fullmatch("[0-9]+", entity.id) else -1
         if nonce is None:
-            nonce = os.getpid() if os.getpid() != 1 else secrets.randbits(32)
+            nonce = os.getpid() if os.getpid() != 1 else int.from_bytes(_core.random_bytes(4), "little")
         if not 0 <= nonce < 1 << 32:
             raise ValueError(f"nonce {nonce} does not fit into 32 bits")
         if auth is None:
@@ -443,11 +441,12 @@ class Messenger:
 
     @staticmethod
     def new_cookie() -> int:
-        return secrets.randbits(64) or 1
+        return int.from_bytes(_core.random_bytes(8), "little") or 1
 
     @staticmethod
     def jitter() -> float:
-        return random.uniform(-1, 1)
+        """Uniform within -1..1."""
+        return int.from_bytes(_core.random_bytes(4), "little") / (1 << 31) - 1
 
 
 def _as_vector(addrs: Addresses) -> EntityAddrVec:

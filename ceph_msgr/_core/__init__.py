@@ -28,11 +28,14 @@ try:
         crc32c,
         crc32c_implementation,
         decompress,
+        enter_world,
         error_from_code,
         error_name,
         error_text,
         frame_assemble,
         live_objects,
+        monotonic_ns,
+        random_bytes,
         set_exception_hook,
         tcp_accept,
         tcp_close,
@@ -44,6 +47,7 @@ try:
         tcp_recv,
         tcp_send,
         tcp_shutdown,
+        wall_ns,
     )
 except ModuleNotFoundError as error:
     if error.name != "ceph_msgr._core._core":
@@ -76,11 +80,14 @@ __all__ = [
     "crc32c",
     "crc32c_implementation",
     "decompress",
+    "enter_world",
     "error_from_code",
     "error_name",
     "error_text",
     "frame_assemble",
     "live_objects",
+    "monotonic_ns",
+    "random_bytes",
     "set_exception_hook",
     "tcp_accept",
     "tcp_close",
@@ -92,4 +99,5 @@ __all__ = [
     "tcp_recv",
     "tcp_send",
     "tcp_shutdown",
+    "wall_ns",
 ]

@@ -413,3 +413,19 @@ class WorkerCore:
 
 def live_objects() -> dict[str, int]:
     """How many C objects of each kind are alive, for leak tests. ``messages`` counts references held by messages and views."""
+
+# -- the world: clocks, chance, and another world for simulations ---------------------------------------
+
+def monotonic_ns() -> int:
+    """The clock of timers. Any thread."""
+
+def wall_ns() -> int:
+    """Since the epoch. Any thread."""
+
+def random_bytes(len_bytes: int) -> bytes:
+    """Of the world's chance: the system's, unguessable. Any thread."""
+
+def enter_world(allocator: object, driver: object) -> None:
+    """For simulations: from here on everything is made from this allocator and driver, clocks and chance included. They are
+    capsules named ``cmsgr_allocator`` and ``cmsgr_driver`` of the C structs; there is no way back to the real world in this
+    process. ``RuntimeError`` while anything made before is alive (``live_objects``)."""

@@ -64,6 +64,8 @@ cdef extern from "cmsgr/cmsgr.h" nogil:
 
     ctypedef struct cmsgr_driver:
         void *ctx
+        int64_t (*wall_ns)(void *ctx)
+        int (*random)(void *ctx, void *buf, size_t len_bytes)
         int (*socket)(void *ctx, int family)
         int (*bind)(void *ctx, int fd, const sockaddr *addr, socklen_t len)
         int (*listen)(void *ctx, int fd, int backlog)

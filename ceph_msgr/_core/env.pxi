@@ -49,3 +49,42 @@ cdef int start_env() except -1:
 
 
 start_env()
+
+
+# ---- the world we are in: its clocks, its chance, and another one for simulations ----
+
+def monotonic_ns():
+    return cmsgr_env_now_ns(ENV)
+
+
+def wall_ns():
+    cdef const cmsgr_driver *driver = cmsgr_env_driver(ENV)
+    return driver.wall_ns(driver.ctx)
+
+
+def random_bytes(Py_ssize_t len_bytes):
+    cdef const cmsgr_driver *driver = cmsgr_env_driver(ENV)
+    data = PyBytes_FromStringAndSize(NULL, len_bytes)
+    check(driver.random(driver.ctx, PyBytes_AS_STRING(data), len_bytes), "random_bytes")
+    return data
+
+
+# Kept for ever, as ENV is.
+cdef list worlds = []
+
+
+def enter_world(allocator, driver):
+    global ENV
+    if any(dict(live).values()):
+        raise RuntimeError(f"another world can be entered only before anything is made, alive are {dict(live)}")
+    cdef cmsgr_env *env = NULL
+    check(
+        cmsgr_env_new(
+            &env,
+            <const cmsgr_allocator *>PyCapsule_GetPointer(allocator, b"cmsgr_allocator"),
+            <const cmsgr_driver *>PyCapsule_GetPointer(driver, b"cmsgr_driver"),
+        ),
+        "cmsgr_env_new",
+    )
+    worlds.append((allocator, driver))
+    ENV = env

@@ -17,7 +17,8 @@ class ConnectionTable:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._registered: dict[EntityAddrVec, AsyncConnection] = {}
-        self._others: set[AsyncConnection] = set()
+        #: A set in the order of entry: the order in which they are marked down shall not hang on addresses in memory.
+        self._others: dict[AsyncConnection, None] = {}
 
     def find(self, addrs: EntityAddrVec) -> AsyncConnection | None:
         """The live connection registered there; one that is closed, or about to be, is never found."""
@@ -28,7 +29,7 @@ class ConnectionTable:
     def add(self, connection: AsyncConnection) -> None:
         """Keep it without registering it."""
         with self._lock:
-            self._others.add(connection)
+            self._others[connection] = None
 
     def register(self, connection: AsyncConnection, addrs: EntityAddrVec, *, instead_of: object | None) -> bool:
         """Enter it under the vector. False if a live connection other than ``instead_of`` is there."""
@@ -37,14 +38,14 @@ class ConnectionTable:
             if present is not None and present is not instead_of and not present.is_closed:
                 return False
             if present is not None:
-                self._others.add(present)  # until it has said good-bye
+                self._others[present] = None  # until it has said good-bye
             self._registered[addrs] = connection
-            self._others.discard(connection)
+            self._others.pop(connection, None)
             return True
 
     def forget(self, connection: AsyncConnection) -> None:
         with self._lock:
-            self._others.discard(connection)
+            self._others.pop(connection, None)
             # By identity: another one may have taken its place.
             for addrs in [addrs for addrs, present in self._registered.items() if present is connection]:
                 del self._registered[addrs]

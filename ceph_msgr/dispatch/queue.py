@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ceph_msgr._core import monotonic_ns
 from ceph_msgr.dispatch.dispatcher import Connection, DispatcherChain
 from ceph_msgr.dispatch.prioritized import PrioritizedQueue
 from ceph_msgr.log import get_logger
@@ -54,7 +54,7 @@ class DispatchQueue:
         *,
         pq_max_tokens_per_priority: int = 16 << 20,
         pq_min_cost: int = 64 << 10,
-        clock: Callable[[], int] = time.monotonic_ns,
+        clock: Callable[[], int] = monotonic_ns,
         start_thread: ThreadStarter = start_daemon_thread,
     ) -> None:
         self.chain = chain

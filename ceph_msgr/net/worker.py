@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 
-from ceph_msgr._core import EventCenter, WorkerCore
+from ceph_msgr._core import EventCenter, WorkerCore, monotonic_ns
 from ceph_msgr.log import get_logger
 from ceph_msgr.metrics import Value, worker_counters, worker_values
 from ceph_msgr.net import posix
@@ -87,7 +86,7 @@ class Worker:
 
     def start(self, start_thread: ThreadStarter) -> None:
         """Once. Does not wait; see ``wait_until_running``."""
-        self._started_ns = time.monotonic_ns()
+        self._started_ns = monotonic_ns()
         self._thread = start_thread(self.name, self._run)
         self._is_stepped = self._thread is None
 
@@ -118,12 +117,12 @@ class Worker:
 
     def step(self, max_wait_ns: int = 0) -> int:
         """One turn by hand, for a stack whose thread starter starts none; the caller is the owner meanwhile."""
-        former = self.center.owner
-        self.center.owner = threading.get_ident()
+        center = self.core.center
+        former, center.owner = center.owner, threading.get_ident()
         try:
             return self.core.turn(max_wait_ns)
         finally:
-            self.center.owner = former
+            center.owner = former
 
     @property
     def is_closed(self) -> bool:
@@ -177,5 +176,5 @@ class Worker:
     def _read_stats(self) -> dict[str, Value]:
         if self._is_closed or not self._started_ns:
             return self._last_stats
-        running_ns = time.monotonic_ns() - self._started_ns - self.center.stats()["slept_ns"]
+        running_ns = monotonic_ns() - self._started_ns - self.center.stats()["slept_ns"]
         return worker_values(self.core.stats() | self.center.stats(), running_ns)
