@@ -32,14 +32,18 @@ LIBRARY_DIR = Path("build/libcmsgr")
 #: Its content is the flags and the sources of the last build; see ``remember_recipe``.
 RECIPE = Path("build/recipe.txt")
 
-INCLUDE_DIRS = ["csrc/include", "csrc/src"]
+INCLUDE_DIRS = ["csrc/include", "csrc/src", "csrc/sim"]
 CORE_SOURCES = files("csrc/src", "*.c")
 CORE_HEADERS = files("csrc/include", "*.h") + files("csrc/src", "*.h")
 CYTHON_SOURCES = files("ceph_msgr", "*.pyx", "*.pxd", "*.pxi")
+#: The simulated world is a module of its own, so that production does not carry it.
+SIM_SOURCES = files("csrc/sim", "*.c")
+SIM_HEADERS = files("csrc/sim", "*.h")
 EXTENSIONS = {
-    "ceph_msgr._core._core": "ceph_msgr/_core/_core.pyx",
-    "ceph_msgr.messages.osd_op": "ceph_msgr/messages/osd_op.pyx",
-    "ceph_msgr.tools.window": "ceph_msgr/tools/window.pyx",
+    "ceph_msgr._core._core": ["ceph_msgr/_core/_core.pyx"],
+    "ceph_msgr.messages.osd_op": ["ceph_msgr/messages/osd_op.pyx"],
+    "ceph_msgr.tools.window": ["ceph_msgr/tools/window.pyx"],
+    "ceph_msgr.testing._sim": ["ceph_msgr/testing/_sim.pyx", *SIM_SOURCES],
 }
 
 
@@ -141,21 +145,21 @@ class BuildExtensions(build_ext):
         [generated] = cythonize([bare], build_dir="build/cython", language_level=3, quiet=True)
         ext.sources = generated.sources
         objects = self.compiler.object_filenames(ext.sources, output_dir=self.build_temp)
-        if not newer_group([*ext.sources, *CORE_HEADERS, str(RECIPE)], objects[0]):
+        if not newer_group([*ext.sources, *CORE_HEADERS, *SIM_HEADERS, str(RECIPE)], objects[0]):
             # Only the archive is new. Linking takes a moment, compiling generated C the better part of a minute.
             ext.sources, ext.extra_objects = [], objects
         self.compiler.force = True  # once `depends` has called for it, link, even if no object is newer
         super().build_extension(ext)
 
 
-def extension(name: str, source: str) -> Extension:
+def extension(name: str, sources: list[str]) -> Extension:
     return Extension(
         name,
-        [source],
+        sources,
         include_dirs=INCLUDE_DIRS,
         # setuptools links the archive by itself, but compares only these with the module: without csrc/** it would not
         # link a rebuilt archive again.
-        depends=[*CORE_SOURCES, *CORE_HEADERS, *CYTHON_SOURCES, str(RECIPE)],
+        depends=[*CORE_SOURCES, *CORE_HEADERS, *SIM_SOURCES, *SIM_HEADERS, *CYTHON_SOURCES, str(RECIPE)],
         extra_compile_args=COMPILER_FLAGS,
         extra_link_args=LINKER_FLAGS,
     )
@@ -174,6 +178,6 @@ LIBRARY: tuple[str, dict[str, Any]] = (
 if __name__ == "__main__":
     setup(
         libraries=[LIBRARY],
-        ext_modules=[extension(name, source) for name, source in EXTENSIONS.items()],
+        ext_modules=[extension(name, sources) for name, sources in EXTENSIONS.items()],
         cmdclass={"build_clib": BuildLibrary, "build_ext": BuildExtensions},
     )
