@@ -414,6 +414,7 @@ class AsyncConnection(Connection):
                 existing.close(notify=True)  # type: ignore[attr-defined]
             case act.NudgeExisting(existing):
                 existing.send_keepalive()  # type: ignore[attr-defined]
+                existing._post(ev.SendQueued())  # type: ignore[attr-defined]
             case act.TakeOver(existing, handoff):
                 self._later(partial(existing._post_take_over, self, handoff))  # type: ignore[attr-defined]
             case act.AdoptStream(handoff):

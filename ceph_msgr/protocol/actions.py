@@ -238,7 +238,8 @@ class CloseExisting:
 
 @dataclass(frozen=True, slots=True)
 class NudgeExisting:
-    """Ask for a keepalive on it, so that its dial goes on even with nothing to say."""
+    """Ask for a keepalive on it, so that its dial goes on even with nothing to say, and post ``SendQueued`` to it: if it rests
+    it dials."""
 
     existing: object
 

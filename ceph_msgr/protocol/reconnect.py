@@ -44,6 +44,8 @@ class ExistingSession:
     server_cookie: int
     connect_seq: int
     peer_global_seq: int
+    #: Its last dial asked for a session and broke before the answer: the peer may have granted it.
+    is_ident_unanswered: bool = False
 
 
 # ---- verdicts ----
@@ -134,9 +136,10 @@ def judge_client_ident(
     if existing.client_cookie == frame.cookie:
         # The previous SERVER_IDENT was lost.
         return TakeOverExisting()
-    if existing.state is State.READY or existing.state in IDLE_STATES:
+    if existing.state is State.READY or (existing.state in IDLE_STATES and not existing.is_ident_unanswered):
         # A session that merely waits to dial again races with nobody. Were it to win, a peer that we cannot reach but
-        # that can reach us would be told to wait for ever.
+        # that can reach us would be told to wait for ever. But if the peer may be granting what our last dial asked for, then
+        # to grant what it asks for would make two sessions, each of which only one side knows.
         return TakeOverExisting()
     return _judge_race(existing, own_addr, peer_addr)
 

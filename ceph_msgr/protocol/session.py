@@ -178,6 +178,9 @@ class Session:
         self.global_seq = 0
         self.peer_global_seq = 0
 
+        #: CLIENT_IDENT was sent, and neither the answer came nor was dialled again since.
+        self.is_ident_unanswered = False
+
         #: What ended the last socket, and how often that happened.
         self.last_error: Exception | None = None
         self.faults = 0
@@ -258,6 +261,7 @@ class Session:
             server_cookie=self.server_cookie,
             connect_seq=self.connect_seq,
             peer_global_seq=self.peer_global_seq,
+            is_ident_unanswered=self.is_ident_unanswered,
         )
 
     @property
@@ -309,6 +313,7 @@ class Session:
         self._cancel(Timer.HANDSHAKE)
         self._handshake = None
         self._backoff_ns = 0
+        self.is_ident_unanswered = False
         self.peer = peer
         self.enter(State.READY, reason)
         self.emit(EnterReady(lossless=not self.is_lossy, features=peer.features))
@@ -330,6 +335,7 @@ class Session:
 
     def wait_for_peer(self) -> None:
         """The peer's own dial wins: sit still for the longest pause, it should arrive long before."""
+        self.is_ident_unanswered = False
         self._drop_stream()
         self.enter(State.WAIT, "the peer's own dial wins")
         self._backoff_ns = self._seconds(self.config.ms_max_backoff)
@@ -447,6 +453,7 @@ class Session:
 
     def _dial(self, reason: str) -> None:
         self.enter(State.CONNECTING, reason)
+        self.is_ident_unanswered = False
         if self.server_cookie:
             self.connect_seq += 1
         self._handshake = ClientHandshake(self)

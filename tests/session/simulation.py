@@ -382,8 +382,10 @@ class Connection:
         self.world.post(lambda: existing.report(ev.MarkedDown(notify=True)))
 
     def _do_nudgeexisting(self, action: act.NudgeExisting) -> None:
-        assert isinstance(action.existing, Connection)
-        action.existing.queue.keepalive_wanted = True
+        existing = action.existing
+        assert isinstance(existing, Connection)
+        existing.queue.keepalive_wanted = True
+        self.world.post(lambda: existing.report(ev.SendQueued()))
 
     def _do_takeover(self, action: act.TakeOver) -> None:
         existing = action.existing

@@ -72,6 +72,16 @@ def reconnect(
 # ---- CLIENT_IDENT ----
 
 
+@pytest.mark.parametrize("state", IDLE)
+def test_a_dial_that_may_have_been_granted_still_races(state: State) -> None:
+    """A's dial breaks behind its CLIENT_IDENT, which B is about to grant; A must not grant B's own meanwhile: there would be two
+    sessions, each known to one side only, and what is queued in them would be lost. Simulator, seed 20029."""
+    resting = replace(DIALLING, state=state, is_ident_unanswered=True)
+    assert ident(resting) == SendWait(nudge=True)
+    assert ident(resting, wins=True) == TakeOverExisting()
+    assert ident(replace(resting, is_ident_unanswered=False)) == TakeOverExisting()
+
+
 @pytest.mark.parametrize("existing", [None, replace(SESSION, state=State.CLOSED, is_lossy=True, peer_global_seq=9)])
 def test_ident_1_nobody_is_there(existing: ExistingSession | None) -> None:
     assert ident(existing) == AcceptNew()
