@@ -9,6 +9,8 @@ PERF_ARGS   ?= --msg-len 4096 --concurrency 32 --seconds 5
 PYTEST_ARGS ?=
 BENCH_ARGS  ?= compare
 SECONDS     ?= 60
+SEEDS       ?=
+SIMULATE_ARGS ?= --jobs 2
 
 CORE    := csrc/build/release/libcmsgr.a
 COUNTED := csrc/build/release/count_core
@@ -17,7 +19,7 @@ PIP     := $(BIN)/python -m pip --disable-pip-version-check -qq
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help perf test contract synthetic sanitize bench micro instructions instructions-record floor lint build clean distclean mutants fuzz
+.PHONY: help perf test contract synthetic sanitize bench micro instructions instructions-record floor lint build clean distclean mutants fuzz simulate
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -34,6 +36,9 @@ contract: build $(VENV)/deps-test ## rows of the test contract: how many tests e
 
 synthetic: build $(VENV)/deps-test ## synthetic workloads and lossless pairs in full size, some minutes (PYTEST_ARGS)
 	CEPH_MSGR_SYNTHETIC=full $(BIN)/python -m pytest -s tests/synthetic $(PYTEST_ARGS)
+
+simulate: build ## messengers in a simulated world, broken at random: SEEDS=FIRST:END, else 100 fresh ones (SIMULATE_ARGS)
+	$(BIN)/python -m ceph_msgr.testing.simulator $(if $(SEEDS),--seeds $(SEEDS)) $(SIMULATE_ARGS)
 
 sanitize: ## tests of the C core under ASan and UBSan, the threaded ones under TSan
 	$(MAKE) -C csrc asan

@@ -68,7 +68,8 @@ LAYERS = (
         ),
     ),
     Layer("messenger", "_core wire config policy auth messages protocol log metrics throttle net dispatch connection"),
-    Layer("testing", "connection dispatch protocol messenger config wire net"),  # hooks reach inside: that is their job
+    # Hooks reach inside: that is their job. The simulator builds whole messengers and looks at what the core holds.
+    Layer("testing", "_core auth policy connection dispatch protocol messenger config wire net"),
     Layer("tools", ""),  # and the public names, see PUBLIC
 )
 
@@ -345,6 +346,16 @@ def test_every_source_of_the_c_layers_exists() -> None:
 def test_no_python_in_the_c_core() -> None:
     everywhere = [path for path in CSRC.rglob("*.[ch]") if "build" not in path.parts]
     assert not [path.name for path in everywhere if "Python.h" in path.read_text() or "PyObject" in path.read_text()]
+
+
+#: Besides their own header and the core's public one.
+SIM_HEADERS = frozenset({"errno.h", "stdlib.h", "string.h", "netinet/in.h"})
+
+
+@pytest.mark.parametrize("path", sorted((CSRC / "sim").glob("*.[ch]")), ids=lambda path: path.name)
+def test_the_simulated_world_has_no_other_behind_it(path: Path) -> None:
+    """Neither the core's insides nor a system call: it stands where the driver stands."""
+    assert {include[1:-1] for include in includes_of(path)} <= SIM_HEADERS | {"sim.h", "world.h", "cmsgr/cmsgr.h"}
 
 
 # ---- the C core: what was compiled ----

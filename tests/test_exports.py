@@ -15,6 +15,7 @@ import pytest
 import ceph_msgr
 from ceph_msgr import _core, auth, messages
 from ceph_msgr.messages import osd_op
+from ceph_msgr.testing import _sim, simulator
 from ceph_msgr.tools import window
 
 PACKAGE = Path(ceph_msgr.__file__).parent
@@ -57,7 +58,7 @@ def test_all_holds_exactly_what_is_promised() -> None:
     assert set(ceph_msgr.__all__) == set(PROMISED["ceph_msgr"].split())
 
 
-@pytest.mark.parametrize("module", [ceph_msgr, _core, auth, messages], ids=lambda module: module.__name__)
+@pytest.mark.parametrize("module", [ceph_msgr, _core, auth, messages, simulator], ids=lambda module: module.__name__)
 def test_all_is_sorted_unique_and_importable(module: ModuleType) -> None:
     def constants_classes_others(name: str) -> tuple[int, str]:
         return (0 if name.isupper() else 1 if name[0].isupper() else 2), name
@@ -73,7 +74,7 @@ def imported_names(module: ModuleType) -> set[str]:
     return {alias.asname or alias.name for node in found for alias in node.names}
 
 
-@pytest.mark.parametrize("module", [ceph_msgr, _core, auth, messages], ids=lambda module: module.__name__)
+@pytest.mark.parametrize("module", [ceph_msgr, _core, auth, messages, simulator], ids=lambda module: module.__name__)
 def test_all_names_everything_that_is_imported(module: ModuleType) -> None:
     assert imported_names(module) == set(module.__all__)
 
@@ -99,6 +100,7 @@ STUBS = [
     (_core, PACKAGE / "_core" / "__init__.pyi"),
     (osd_op, PACKAGE / "messages" / "osd_op.pyi"),
     (window, PACKAGE / "tools" / "window.pyi"),
+    (_sim, PACKAGE / "testing" / "_sim.pyi"),
 ]
 
 
@@ -141,7 +143,7 @@ def test_every_compiled_module_has_a_stub(module: ModuleType, path: Path) -> Non
 
 def test_every_compiled_module_is_in_this_test() -> None:
     compiled = {path.relative_to(PACKAGE).with_suffix("") for path in PACKAGE.rglob("*.pyx")}
-    assert compiled == {Path("_core/_core"), Path("messages/osd_op"), Path("tools/window")}
+    assert compiled == {Path("_core/_core"), Path("messages/osd_op"), Path("testing/_sim"), Path("tools/window")}
 
 
 def test_the_cores_stub_names_what_the_module_has() -> None:
@@ -172,12 +174,19 @@ def test_methods_take_what_the_stub_says(name: str, module: ModuleType, stub: as
     assert not wrong
 
 
-def test_functions_take_what_the_stub_says() -> None:
+@pytest.mark.parametrize(("module", "path"), STUBS, ids=lambda value: getattr(value, "name", getattr(value, "__name__", "")))
+def test_functions_take_what_the_stub_says(module: ModuleType, path: Path) -> None:
     wrong = []
-    for name, node in stub_names(stub_of(STUBS[0][1]).body).items():
+    for name, node in stub_names(stub_of(path).body).items():
         if isinstance(node, ast.FunctionDef):
-            wrong += _differences(name, getattr(_core, name), node)
+            wrong += _differences(name, getattr(module, name), node)
     assert not wrong
+
+
+def test_the_simulated_worlds_stub_names_what_the_module_has() -> None:
+    assert set(stub_names(stub_of(STUBS[2][1]).body)) == {
+        name for name, thing in vars(_sim).items() if not name.startswith("_") and not isinstance(thing, ModuleType)
+    }
 
 
 def _differences(name: str, function: Any, stub: ast.FunctionDef) -> list[str]:
