@@ -4,6 +4,8 @@
 
 #include "world.h"
 
+enum { LOOK_NS = 200 };
+
 int sim__poller_open(void *ctx, void **poller)
 {
     sim_world *w = ctx;
@@ -95,7 +97,7 @@ int sim__poller_set(void *ctx, void *poller, int fd, int old_mask, int new_mask,
     return 0;
 }
 
-/* In any order: the kernel promises none. */
+/* In any order: the kernel promises none. It takes a moment, so that who looks again and again does not do so for ever. */
 int sim__poller_wait(void *ctx, void *poller, cmsgr_ready *ready, int max, int64_t timeout_ns)
 {
     sim_world *w = ctx;
@@ -103,6 +105,7 @@ int sim__poller_wait(void *ctx, void *poller, cmsgr_ready *ready, int max, int64
     poller_state *state = &w->pollers[p->number];
     int filled = 0;
 
+    w->now_ns += LOOK_NS;
     while (p->ready_len && filled < max) {
         int at = (int)sim__below(w, (uint64_t)p->ready_len);
         file_t *file = &w->files[p->ready[at]];

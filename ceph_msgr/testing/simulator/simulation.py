@@ -23,6 +23,8 @@ __all__ = ["Outcome", "Simulation"]
 #: What is left to do once everything works again takes at most so long (idle time-out 5 s, back-off at most 2 s).
 _RECOVERY_NS = 60 * NS_PER_S
 _LOOK_NS = 200_000_000
+#: Many times what a run takes: whoever goes on after that runs in a circle.
+_MAX_STEPS, _MAX_STEPS_PER_FAULT = 100_000, 5_000
 #: Bodies of messages are parts of it.
 _BLOCK_BYTES = 1 << 18
 _PROBES = (FAST_TYPE, 127), (QUEUED_TYPE, 127)
@@ -97,8 +99,10 @@ class Simulation:
         """Lets time pass until something is violated."""
         end_ns = self.world.now_ns + duration_ns
         failures = self.cluster.failures
+        limit = _MAX_STEPS + _MAX_STEPS_PER_FAULT * len(self.schedule)
         while not failures and self.world.step(end_ns):
-            pass
+            if self.world.steps > limit:
+                raise Violation(f"{limit} steps, and no end: somebody runs in a circle")
         self._check()
         _sim.advance(end_ns)
 
