@@ -33,6 +33,8 @@ def error_from_code(int code, *, int tag=0, uint64_t got=0, uint64_t expected=0,
 
 
 cdef int check(ssize_t rc, str what) except -1:
+    if rc == -ENOMEM:
+        raise MemoryError(what)
     if rc < 0:
         raise error_from_code(<int>rc, what=what)
     return 0

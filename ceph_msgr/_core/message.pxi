@@ -337,7 +337,7 @@ cdef void release_owners(cmsgr_entry *entry, int count) noexcept:
 
 
 # Entries are made by whoever sends and freed on the worker, always under the interpreter lock, which so guards the spare ones.
-# A batch of them is more than malloc keeps at hand for a thread.
+# A batch of them is more than malloc keeps at hand for a thread. The last worker takes them along when it ends.
 cdef extern from *:
     """
     #if defined(__SANITIZE_ADDRESS__)
@@ -368,12 +368,22 @@ cdef void free_entry(cmsgr_entry *entry) noexcept:
     global spare_entries, spare_count
     release_owners(entry, 4)
     live.entries -= 1
-    if spare_count >= SPARE_ENTRIES:
+    if spare_count >= SPARE_ENTRIES or not live.workers:
         cmsgr_entry_free(ENV, entry)
         return
     entry.next = spare_entries
     spare_entries = entry
     spare_count += 1
+
+
+cdef void free_spare_entries() noexcept:
+    global spare_entries, spare_count
+    cdef cmsgr_entry *entry
+    while spare_entries:
+        entry = spare_entries
+        spare_entries = entry.next
+        cmsgr_entry_free(ENV, entry)
+    spare_count = 0
 
 
 cdef void free_entries(cmsgr_entry *entry) noexcept:

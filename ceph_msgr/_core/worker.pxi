@@ -178,6 +178,8 @@ cdef class WorkerCore:
         free_dropped()
         self.c = NULL
         live.workers -= 1
+        if not live.workers:
+            free_spare_entries()
         return 0
 
 

@@ -162,6 +162,12 @@ static void chain_free_chunk(cmsgr__chain *chain)
     chain->chunk = NULL;
 }
 
+void cmsgr__chain_relax(cmsgr__chain *chain)
+{
+    if (!chain->count)
+        chain_free_chunk(chain);
+}
+
 void cmsgr__chain_consume(cmsgr__chain *chain, size_t len, cmsgr__entry_fn done, void *arg)
 {
     while (chain->count) {
@@ -176,7 +182,7 @@ void cmsgr__chain_consume(cmsgr__chain *chain, size_t len, cmsgr__entry_fn done,
         len -= piece->len;
         chain_drop_first(chain, done, arg);
     }
-    chain_free_chunk(chain);
+    cmsgr__chain_relax(chain);
 }
 
 void cmsgr__chain_clear(cmsgr__chain *chain, cmsgr__entry_fn done, void *arg)

@@ -47,6 +47,8 @@ typedef void (*cmsgr__entry_fn)(void *arg, cmsgr_entry *entry);
 void cmsgr__chain_init(cmsgr__chain *chain, const cmsgr_env *env, cmsgr__pool *pool);
 /* Drops everything unsent and frees the chain's memory. */
 void cmsgr__chain_clear(cmsgr__chain *chain, cmsgr__entry_fn done, void *arg);
+/* After a prepare of which nothing came: an empty chain holds no chunk. */
+void cmsgr__chain_relax(cmsgr__chain *chain);
 /* Room for `pieces` more pieces and `len` contiguous own bytes: 0 or -ENOMEM. */
 int cmsgr__chain_prepare(cmsgr__chain *chain, unsigned pieces, size_t len);
 /* Where the next own bytes go; after writing them, commit. */

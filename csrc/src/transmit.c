@@ -192,8 +192,10 @@ static int put_messages(cmsgr_stream *stream, int64_t now_ns)
         if (cmsgr__chain_prepare(&stream->chain, MESSAGE_PIECES, MESSAGE_INLINE) < 0)
             return -ENOMEM;
         entry = cmsgr__session_next(session);
-        if (!entry)
+        if (!entry) {
+            cmsgr__chain_relax(&stream->chain);
             return 0;
+        }
         worker->stats.send_messages++;
         worker->stats.queue_latency_ns += now_ns - entry->queued_ns;
         result = put_message(stream, entry);

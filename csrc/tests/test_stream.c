@@ -1,5 +1,6 @@
 /* The data plane: streams, sessions and the worker's turn, over a socket pair. */
 #include "pair.h"
+#include "stream.h"
 
 static uint8_t payload[8 << 20];
 
@@ -116,6 +117,18 @@ static void test_messages(cmsgr_env *env, int lossless)
 }
 
 /* Higher priorities first, first in first out inside one; numbers follow the order on the wire. */
+/* What waits for its next message must cost little: ten thousand of them may. */
+static void test_idle_holds_no_chunk(cmsgr_env *env)
+{
+    pair_open(&p, env, NULL);
+    pair_start(&p, 1);
+    pair_send(&p, 0, 127, 1, "x", 1);
+    pair_settle(&p);
+    for (int i = 0; i < 2; i++)
+        CHECK(!p.stream[i]->chain.chunk);
+    pair_close(&p);
+}
+
 static void test_priorities(cmsgr_env *env)
 {
     const uint16_t given[] = {127, 63, 255, 127, 196, 63};
@@ -691,6 +704,7 @@ int main(void)
     test_message_before_ready(env);
     test_messages(env, 0);
     test_messages(env, 1);
+    test_idle_holds_no_chunk(env);
     test_priorities(env);
     test_writable(env);
     test_throttle(env);

@@ -11,7 +11,7 @@ from ceph_msgr.dispatch.dispatcher import Dispatcher
 from ceph_msgr.errors import SendQueueFull
 from ceph_msgr.policy import Policy
 from ceph_msgr.testing.simulator.host import Host
-from ceph_msgr.testing.simulator.model import FAST_TYPE, QUEUED_TYPE, Channel, ConnectionBook, Model, Violation, is_want_of_memory
+from ceph_msgr.testing.simulator.model import FAST_TYPE, QUEUED_TYPE, Channel, ConnectionBook, Model, Violation
 
 __all__ = ["Endpoint"]
 
@@ -72,8 +72,8 @@ class Endpoint(Dispatcher):
             taken = book.connection.send_message(message)
         except SendQueueFull:
             return
-        except (MemoryError, OSError) as error:
-            if not (self._model.lacks_memory and is_want_of_memory(error)):
+        except MemoryError:
+            if not self._model.lacks_memory:
                 raise
             return
         # A connection that is closed already drops it: nothing is lost that was ever due.
