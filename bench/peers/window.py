@@ -13,13 +13,11 @@ import sys
 import threading
 import time
 
-from ceph_msgr.tools.histogram import FINE_SHIFT, LatencyHistogram
+from ceph_msgr.tools import window
 
 __all__ = ["NUMBER_BYTES", "Window", "announce", "end_with_stdin", "parse"]
 
 NUMBER_BYTES = 8
-
-_now_ns = time.monotonic_ns
 
 
 def parse(program: str) -> argparse.Namespace:
@@ -50,53 +48,48 @@ def end_with_stdin() -> None:
 
 
 class Window:
-    """Each reply must answer a request that is in flight, and ``answered`` checks that. One thread."""
+    """Each reply must answer a request that is in flight, and ``answered`` checks that. One thread.
+
+    What is noted of each request costs every peer the same as it costs our own client: it is the same compiled object.
+    """
 
     def __init__(self, options: argparse.Namespace) -> None:
         self._body = bytes(options.request_bytes - NUMBER_BYTES)
         self._reply_bytes = options.reply_bytes
-        self._histogram = LatencyHistogram()
-        self._fine = self._histogram.fine
-        self._sent_ns: dict[int, int] = {}
-        self._begun = self._ops = 0
+        self._window = window.Window(options.in_flight)
         self._cpu_ns = time.process_time_ns()
-        self._start_ns = self._last_ns = _now_ns()
-        self._end_ns = self._start_ns + int(options.seconds * 1e9)
+        self._first = list(reversed(self._window.open()))
+        self._following = 0
+        self._end_ns = self._window.started_ns + int(options.seconds * 1e9)
 
     def request(self) -> tuple[bytes, bytes]:
-        """The next one in two pieces. It counts as sent now."""
-        number = self._begun
-        self._begun = number + 1
-        self._sent_ns[number] = _now_ns()
+        """The next one in two pieces: at the start as many as may be in flight, then one for each reply. It counts as sent
+        when that came."""
+        number = self._first.pop() if self._first else self._following
         return number.to_bytes(NUMBER_BYTES, "little"), self._body
 
     def answered(self, reply: bytes) -> bool:
         """True while another request is due."""
-        now_ns = self._last_ns = _now_ns()
         number = int.from_bytes(reply[:NUMBER_BYTES], "little")
-        sent_ns = self._sent_ns.pop(number, None)
-        if sent_ns is None or len(reply) != self._reply_bytes:
+        self._following = following = self._window.answered(number)
+        if (following < 0 and self._window.errors) or len(reply) != self._reply_bytes:
             sys.exit(f"reply {number} of {len(reply)} bytes answers nothing")
-        self._ops += 1
-        latency_ns = now_ns - sent_ns
-        try:
-            self._fine[latency_ns >> FINE_SHIFT] += 1
-        except IndexError:
-            self._histogram.record(latency_ns)
-        return now_ns < self._end_ns
+        if self._window.last_reply_ns >= self._end_ns:
+            self._window.close()
+        return following >= 0
 
     @property
     def outstanding(self) -> int:
-        return len(self._sent_ns)
+        return self._window.outstanding
 
     def report(self) -> None:
         """Once nothing is outstanding."""
         cpu_ns = time.process_time_ns() - self._cpu_ns
-        quantiles = {name: self._histogram.quantile_ns(per_mille) / 1000 for name, per_mille in (("p50", 500), ("p99", 990))}
+        ops, latency = self._window.replies, self._window.latency
         result = {
-            "ops": self._ops,
-            "ops_per_s": self._ops / (self._last_ns - self._start_ns) * 1e9,
-            "latency_us": quantiles,
-            "cpu_us_per_op": cpu_ns / 1000 / self._ops,
+            "ops": ops,
+            "ops_per_s": ops / (self._window.last_reply_ns - self._window.started_ns) * 1e9,
+            "latency_us": {name: latency.quantile_ns(per_mille) / 1000 for name, per_mille in (("p50", 500), ("p99", 990))},
+            "cpu_us_per_op": cpu_ns / 1000 / ops,
         }
         print(json.dumps(result))
