@@ -124,7 +124,7 @@ def make_session(header: bytes) -> tuple[Session, _Host]:
         host.existing = ExistingSession(
             handle="existing", state=_STATES[existing_number % len(_STATES)], is_lossy=bool(existing_number & 64),
             is_server=bool(existing_number & 128), client_cookie=chance, server_cookie=chance & 6, connect_seq=chance & 3,
-            peer_global_seq=chance,
+            peer_global_seq=chance, is_ident_unanswered=bool(chance & 8),
         )
     auth = _auth((role >> 1 & 3) % 3, own_type, config)
     if is_dialling:
