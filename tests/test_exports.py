@@ -96,12 +96,12 @@ def test_the_package_is_typed() -> None:
 
 # ---- stubs of compiled modules ----
 
-STUBS = [
-    (_core, PACKAGE / "_core" / "__init__.pyi"),
-    (osd_op, PACKAGE / "messages" / "osd_op.pyi"),
-    (window, PACKAGE / "tools" / "window.pyi"),
-    (_sim, PACKAGE / "testing" / "_sim.pyi"),
-]
+STUB_OF = {
+    _core: PACKAGE / "_core" / "__init__.pyi",
+    osd_op: PACKAGE / "messages" / "osd_op.pyi",
+    _sim: PACKAGE / "testing" / "_sim.pyi",
+    window: PACKAGE / "tools" / "window.pyi",
+}
 
 
 def stub_of(path: Path) -> ast.Module:
@@ -122,7 +122,7 @@ def stub_names(body: list[ast.stmt]) -> dict[str, ast.stmt]:
 
 
 def stub_classes() -> Iterator[tuple[str, ModuleType, ast.ClassDef]]:
-    for module, path in STUBS:
+    for module, path in STUB_OF.items():
         if path.exists():
             for name, node in stub_names(stub_of(path).body).items():
                 if isinstance(node, ast.ClassDef):
@@ -136,7 +136,7 @@ def public(names: set[str]) -> set[str]:
     return {name for name in names if not name.startswith("_")}
 
 
-@pytest.mark.parametrize(("module", "path"), STUBS, ids=lambda value: getattr(value, "name", getattr(value, "__name__", "")))
+@pytest.mark.parametrize(("module", "path"), STUB_OF.items(), ids=lambda value: getattr(value, "name", getattr(value, "__name__", "")))
 def test_every_compiled_module_has_a_stub(module: ModuleType, path: Path) -> None:
     assert path.exists(), f"{module.__name__} has no stub"
 
@@ -147,11 +147,11 @@ def test_every_compiled_module_is_in_this_test() -> None:
 
 
 def test_the_cores_stub_names_what_the_module_has() -> None:
-    assert public(set(stub_names(stub_of(STUBS[0][1]).body))) == set(_core.__all__)
+    assert public(set(stub_names(stub_of(STUB_OF[_core]).body))) == set(_core.__all__)
 
 
 def test_the_messages_stub_names_what_the_module_has() -> None:
-    stubbed = public(set(stub_names(stub_of(STUBS[1][1]).body)))
+    stubbed = public(set(stub_names(stub_of(STUB_OF[osd_op]).body)))
     own = {name for name, thing in vars(osd_op).items() if isinstance(thing, type) and thing.__module__ == osd_op.__name__}
     assert stubbed <= set(vars(osd_op))
     assert public(own) - {"LateField"} <= stubbed  # a descriptor of the fields
@@ -174,7 +174,7 @@ def test_methods_take_what_the_stub_says(name: str, module: ModuleType, stub: as
     assert not wrong
 
 
-@pytest.mark.parametrize(("module", "path"), STUBS, ids=lambda value: getattr(value, "name", getattr(value, "__name__", "")))
+@pytest.mark.parametrize(("module", "path"), STUB_OF.items(), ids=lambda value: getattr(value, "name", getattr(value, "__name__", "")))
 def test_functions_take_what_the_stub_says(module: ModuleType, path: Path) -> None:
     wrong = []
     for name, node in stub_names(stub_of(path).body).items():
@@ -184,7 +184,7 @@ def test_functions_take_what_the_stub_says(module: ModuleType, path: Path) -> No
 
 
 def test_the_simulated_worlds_stub_names_what_the_module_has() -> None:
-    assert set(stub_names(stub_of(STUBS[2][1]).body)) == {
+    assert set(stub_names(stub_of(STUB_OF[_sim]).body)) == {
         name for name, thing in vars(_sim).items() if not name.startswith("_") and not isinstance(thing, ModuleType)
     }
 
