@@ -102,6 +102,9 @@ STUB_OF = {
     _sim: PACKAGE / "testing" / "_sim.pyi",
     window: PACKAGE / "tools" / "window.pyi",
 }
+each_stub = pytest.mark.parametrize(
+    ("module", "path"), STUB_OF.items(), ids=lambda value: getattr(value, "name", getattr(value, "__name__", ""))
+)
 
 
 def stub_of(path: Path) -> ast.Module:
@@ -136,7 +139,7 @@ def public(names: set[str]) -> set[str]:
     return {name for name in names if not name.startswith("_")}
 
 
-@pytest.mark.parametrize(("module", "path"), STUB_OF.items(), ids=lambda value: getattr(value, "name", getattr(value, "__name__", "")))
+@each_stub
 def test_every_compiled_module_has_a_stub(module: ModuleType, path: Path) -> None:
     assert path.exists(), f"{module.__name__} has no stub"
 
@@ -174,7 +177,7 @@ def test_methods_take_what_the_stub_says(name: str, module: ModuleType, stub: as
     assert not wrong
 
 
-@pytest.mark.parametrize(("module", "path"), STUB_OF.items(), ids=lambda value: getattr(value, "name", getattr(value, "__name__", "")))
+@each_stub
 def test_functions_take_what_the_stub_says(module: ModuleType, path: Path) -> None:
     wrong = []
     for name, node in stub_names(stub_of(path).body).items():
