@@ -171,6 +171,15 @@ class Messenger:
                 replace(addr, type=AddrType.MSGR2, nonce=self._nonce) for addr in bound
             )
 
+    def set_addrs(self, addrs: Addresses) -> None:
+        """What peers are told from now on instead of where we listen, with our nonce: for a messenger that they reach through a proxy or
+        a translated address. Between ``bind`` and ``start``, else ``MessengerError``; ``rebind`` listens on the ips told here."""
+        if self._processor is None or self._is_started:
+            raise MessengerError("set_addrs() comes between bind() and start()")
+        vector = _listening_addrs(addrs)
+        with self._lock:
+            self._myaddrs = EntityAddrVec(replace(addr, type=AddrType.MSGR2, nonce=self._nonce) for addr in vector)
+
     def add_dispatcher_head(self, dispatcher: Dispatcher) -> None:
         """It is asked before the others. The first dispatcher makes the messenger ready to accept."""
         self.dispatchers.add_head(dispatcher)
