@@ -172,8 +172,8 @@ class Messenger:
             )
 
     def set_addrs(self, addrs: Addresses) -> None:
-        """What peers are told from now on instead of where we listen, with our nonce: for a messenger that they reach through a proxy or
-        a translated address. Between ``bind`` and ``start``, else ``MessengerError``; ``rebind`` listens on the ips told here."""
+        """What peers are told instead of where we listen, with our nonce: for a messenger that they reach through a proxy or a
+        translated address. Between ``bind`` and ``start``, else ``MessengerError``; ``rebind`` listens on the ips told here."""
         if self._processor is None or self._is_started:
             raise MessengerError("set_addrs() comes between bind() and start()")
         vector = _listening_addrs(addrs)

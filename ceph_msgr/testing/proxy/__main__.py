@@ -1,4 +1,5 @@
-"""``python -m ceph_msgr.testing.proxy --seed 7``: takes orders on standard input, answers on standard output, ends with its input."""
+"""``python -m ceph_msgr.testing.proxy --seed 7``: orders come on standard input, answers go to standard output; it ends with its
+input."""
 
 from __future__ import annotations
 

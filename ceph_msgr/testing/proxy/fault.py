@@ -57,8 +57,8 @@ BYTE_KINDS = frozenset(Kind) - FRAME_KINDS
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """``at`` counts what came this way since the link began: bytes, or frames. The fault happens once there is a byte, or a frame, of
-    that number, so nothing is broken behind the last one. None: at once, wherever the stream is; not for frames."""
+    """``at`` counts what came this way since the link began: bytes, or frames. The fault happens once there is a byte or a frame
+    of that number, so nothing is broken behind the last one. None: at once, wherever the stream is; not for frames."""
 
     kind: Kind
     direction: Direction = Direction.TO_TARGET

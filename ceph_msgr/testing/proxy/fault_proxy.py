@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from ceph_msgr.errors import MessengerError
-from ceph_msgr.testing.proxy.fault import Fault, Kind
+from ceph_msgr.testing.proxy.fault import Direction, Fault, Kind
 from ceph_msgr.wire.addr import EntityAddr, EntityAddrVec
 
 __all__ = ["Counts", "FaultProxy", "ProxyError"]
@@ -35,8 +35,8 @@ class Counts:
     #: Accepted so far, and open now.
     links: int
     open_links: int
-    #: Passed on, both ways.
-    bytes: int
+    #: Passed on.
+    bytes: Mapping[Direction, int]
     #: Faults that the plan still has to make.
     planned: int
 
@@ -72,8 +72,8 @@ class FaultProxy:
     ) -> EntityAddr:
         """Listen for a target, and tell where: the same type and nonce, the proxy's ip and port.
 
-        Edits of frames need ``has_frames``, in crc mode, or ``blocks``: behind so many bytes on the way to the target all frames take
-        so many bytes.
+        Edits of frames need ``has_frames``, in crc mode, or ``blocks``: behind so many bytes on the way to the target all frames
+        take so many bytes.
         """
         addr = _target_of(target)
         answer = self._ask(do="route", target=[addr.ip, addr.port], has_frames=has_frames, blocks=blocks)
@@ -97,7 +97,8 @@ class FaultProxy:
         answer = self._ask(do="counts")
         counts = answer["counts"]
         faults = {kind: counts[kind] for kind in Kind if kind in counts}
-        return Counts(faults, counts.get("links", 0), answer["open"], counts.get("bytes", 0), answer["left"])
+        passed = {direction: counts.get(direction, 0) for direction in Direction}
+        return Counts(faults, counts.get("links", 0), answer["open"], passed, answer["left"])
 
     def _ask(self, **order: object) -> dict[str, Any]:
         assert self._process.stdin and self._process.stdout

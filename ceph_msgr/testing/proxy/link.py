@@ -108,8 +108,8 @@ class Link:
         self._relay.counts["faults"] += 1
         self._relay.counts[fault.kind] += 1
 
-    def passed(self, len_bytes: int) -> None:
-        self._relay.counts["bytes"] += len_bytes
+    def passed(self, direction: Direction, len_bytes: int) -> None:
+        self._relay.counts[direction] += len_bytes
 
     def after(self, seconds: float, do: Callable[[], None]) -> None:
         def wake() -> None:

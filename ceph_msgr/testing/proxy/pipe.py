@@ -82,7 +82,7 @@ class Pipe:
             while self._pending:
                 sent = self._sink.send(self._pending[:limit])
                 del self._pending[:sent]
-                self._link.passed(sent)
+                self._link.passed(self.direction, sent)
                 if self._piece_left_bytes:
                     self._piece_left_bytes = max(0, self._piece_left_bytes - sent)
                     return

@@ -16,8 +16,8 @@ DEFAULT_WEIGHTS: Mapping[Kind, float] = {
     Kind.TRUNCATE: 10,
 }  # fmt: skip
 
-#: A banner has no checksum, and secure mode protects it only afterwards: what a flipped feature bit makes two peers believe of each
-#: other can end a session for good. So faults that alter bytes begin behind it.
+#: A banner has no checksum: a flipped feature bit can make two peers believe that they have no protocol in common, which ends a
+#: session for good. So faults that alter bytes begin behind it.
 _BANNER_BYTES = 26
 _ALTERING = frozenset({Kind.FLIP, Kind.TRUNCATE})
 
