@@ -112,7 +112,8 @@ cdef class DispatchTable:
             self.fail(message, exc)
         if message.is_undispatched:
             message.is_undispatched = False
-            cmsgr_msg_dispatched(message.msg)
+            if message.generation == current_generation:
+                cmsgr_msg_dispatched(message.msg)
 
     def deliver(self, Message message not None, connection):
         cdef Route route = self.route(message.header.type)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ceph_msgr.dispatch.dispatcher import Connection
 from ceph_msgr.log import get_logger
-from ceph_msgr.net.threads import Joinable, ThreadStarter, join_within, start_daemon_thread
+from ceph_msgr.net.threads import Joinable, ThreadStarter, fork_count, join_within, start_daemon_thread
 
 if TYPE_CHECKING:
     from ceph_msgr._core import Message
@@ -63,8 +63,8 @@ class LocalDelivery:
         return True
 
     def _run(self) -> None:
-        self._thread_id = threading.get_ident()
-        while self._step(wait=True):
+        self._thread_id, forks = threading.get_ident(), fork_count()
+        while fork_count() == forks and self._step(wait=True):
             pass
         self._thread_id = 0
 

@@ -11,7 +11,7 @@ from ceph_msgr.dispatch.dispatcher import Connection, DispatcherChain
 from ceph_msgr.dispatch.prioritized import PrioritizedQueue
 from ceph_msgr.log import get_logger
 from ceph_msgr.metrics import Kind, Metric, PerfCounters
-from ceph_msgr.net.threads import Joinable, ThreadStarter, join_within, start_daemon_thread
+from ceph_msgr.net.threads import Joinable, ThreadStarter, fork_count, join_within, start_daemon_thread
 
 if TYPE_CHECKING:
     from ceph_msgr._core import Message
@@ -155,8 +155,8 @@ class DispatchQueue:
             message.dispatched()
 
     def _run(self) -> None:
-        self._thread_id = threading.get_ident()
-        while self._wait_for_work():
+        self._thread_id, forks = threading.get_ident(), fork_count()
+        while fork_count() == forks and self._wait_for_work():
             try:
                 # Item by item: between two of them nothing here refers to the message, whose owner may want it
                 # destroyed.

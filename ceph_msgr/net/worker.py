@@ -9,7 +9,7 @@ from ceph_msgr._core import EventCenter, WorkerCore, monotonic_ns
 from ceph_msgr.log import get_logger
 from ceph_msgr.metrics import Value, worker_counters, worker_values
 from ceph_msgr.net import posix
-from ceph_msgr.net.threads import Joinable, ThreadStarter, join_within
+from ceph_msgr.net.threads import Joinable, ThreadStarter, fork_count, join_within
 from ceph_msgr.wire.addr import EntityAddr
 
 __all__ = ["Worker"]
@@ -161,12 +161,14 @@ class Worker:
     def _run(self) -> None:
         self.center.owner = threading.get_ident()
         self._running.set()
-        retry_s = _FIRST_RETRY_S
+        retry_s, forks = _FIRST_RETRY_S, fork_count()
         while not self._done.is_set():
             try:
                 self.core.turn(_MAX_WAIT_NS)
                 retry_s = _FIRST_RETRY_S
-            except BaseException:  # nothing may end this loop but stop()
+            except BaseException:  # nothing may end this loop but stop(), and a callback that forked, in the child
+                if fork_count() != forks:
+                    return
                 _log.exception("%s: exception out of the loop", self.name)
                 self.perf.inc("msgr_turn_exceptions")
                 self._done.wait(retry_s)
