@@ -221,13 +221,15 @@ class Messenger:
             if not self._is_started or self._is_stopping:
                 return
             self._is_stopping = True
-        if self._processor:
-            self._processor.stop(nowait=self._is_on_own_thread())
-        self.mark_down_all()
-        self._loopback.close()
-        if not self._is_on_own_thread() and not self.stack.drain(_DRAIN_TIMEOUT_S):
-            _log.warning("%s: a callback has not returned for %g s, shutting down without it", self.name, _DRAIN_TIMEOUT_S)
-        self._was_shut_down.set()
+        try:
+            if self._processor:
+                self._processor.stop(nowait=self._is_on_own_thread())
+            self.mark_down_all()
+            self._loopback.close()
+            if not self._is_on_own_thread() and not self.stack.drain(_DRAIN_TIMEOUT_S):
+                _log.warning("%s: a callback has not returned for %g s, shutting down without it", self.name, _DRAIN_TIMEOUT_S)
+        finally:
+            self._was_shut_down.set()  # after Ctrl-C too: wait() does what is left
 
     def wait(self, timeout: float | None = None) -> bool:
         """Block until ``shutdown`` was called and its end is complete: queued callbacks are delivered, threads are joined. False
