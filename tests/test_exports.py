@@ -29,7 +29,7 @@ PROMISED = {
     "RemoteProtocolError SendQueueFull Stack Throttle Throttled Worker auth messages metrics",
     "ceph_msgr.messages": "MMonGetMap MMonMap MOSDOp MOSDOpReply MPing register",
     "ceph_msgr.Messenger": "add_dispatcher_head add_dispatcher_tail bind client_reset connect_to create get_loopback_connection "
-    "mark_down mark_down_all myaddrs rebind set_default_policy set_policy set_policy_throttlers shutdown start wait "
+    "mark_down mark_down_all myaddrs rebind set_addrs set_default_policy set_policy set_policy_throttlers shutdown start wait "
     "__enter__ __exit__",
     "ceph_msgr.Policy": "lossless_client lossless_peer lossless_peer_reuse lossy_client stateful_server "
     "stateless_registered_server stateless_server",

@@ -6,6 +6,8 @@ Give a messenger an ``Interceptor`` before it makes connections, and add it as a
     interceptor.set(Breakpoint.write(Tag.MESSAGE), Answer.FAULT)
     messenger.interceptor = interceptor
     messenger.add_dispatcher_head(interceptor)
+
+``ceph_msgr.testing.proxy`` breaks connections from outside, between two processes.
 """
 
 from ceph_msgr.connection.gate import Answer, Breakpoint, Moment

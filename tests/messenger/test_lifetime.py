@@ -189,6 +189,8 @@ def test_calls_that_come_too_early_or_twice(lab: Lab) -> None:
         client.messenger.start()
     with pytest.raises(MessengerError, match=r"bind\(\) comes before start\(\)"):
         client.messenger.bind(LOOPBACK)
+    with pytest.raises(MessengerError, match=r"set_addrs\(\) comes between bind\(\) and start\(\)"):
+        server.messenger.set_addrs(LOOPBACK)
     for nonce in -1, 1 << 32:
         with pytest.raises(ValueError, match="does not fit into 32 bits"):
             Messenger.create("client.admin", nonce=nonce, stack=lab.stack)
@@ -234,6 +236,16 @@ def test_announced_addresses_carry_nonce_and_bound_port(lab: Lab) -> None:
     assert server.addrs[0].port >= 6800
     blank = lab.server(name="osd.1", bind="v2:0.0.0.0:0")
     assert blank.addrs[0].is_blank_ip, "to be learned from the first peer"
+
+
+def test_announced_addresses_may_be_others_than_the_bound_ones(lab: Lab) -> None:
+    server = lab.client(name="osd.3", start=False)
+    with pytest.raises(MessengerError, match=r"set_addrs\(\) comes between bind\(\) and start\(\)"):
+        server.messenger.set_addrs("v2:10.0.0.1:6800")
+    server.messenger.bind(LOOPBACK)
+    server.messenger.set_addrs("v2:10.0.0.1:6800")
+    server.messenger.start()
+    assert str(server.addrs) == f"v2:10.0.0.1:6800/{server.messenger._nonce}"
 
 
 def test_an_unbound_client_learns_its_ip(lab: Lab) -> None:

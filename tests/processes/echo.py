@@ -10,6 +10,7 @@ from typing import Any, Self
 
 from ceph_msgr import Config, Dispatcher, EntityType, Message, Messenger, Policy
 from ceph_msgr.auth import AuthRegistry
+from ceph_msgr.testing.proxy import FaultProxy
 
 __all__ = ["DEADLINE_S", "Echo"]
 
@@ -59,23 +60,25 @@ class Collects(Dispatcher):
 class Echo:
     """A lossless session on the stack that all messengers of a process share; messages are numbered from 0."""
 
-    def __init__(self, *, is_fast: bool = True, **options: object) -> None:
+    def __init__(self, *, is_fast: bool = True, through: FaultProxy | None = None, **options: object) -> None:
         self.answers, self.collects = Answers(is_fast=is_fast), Collects()
         self.sent = 0
         config = Config(**options)
-        self.server = self._make("osd.0", Policy.stateful_server(), self.answers, config, nonce=1)
-        self.client = self._make("client.1", Policy.lossless_client(), self.collects, config, nonce=2)
+        self.server = self._make("osd.0", Policy.stateful_server(), config, nonce=1)
+        self.client = self._make("client.1", Policy.lossless_client(), config, nonce=2)
+        self.server.bind("127.0.0.1:0")
+        if through:
+            self.server.set_addrs(through.route(self.server.myaddrs))
+        for messenger, dispatcher in (self.server, self.answers), (self.client, self.collects):
+            messenger.add_dispatcher_head(dispatcher)
+            messenger.start()
         self.connection: Any = self.client.connect_to(EntityType.OSD, self.server.myaddrs)
 
     @staticmethod
-    def _make(name: str, policy: Policy, dispatcher: Dispatcher, config: Config, *, nonce: int) -> Messenger:
+    def _make(name: str, policy: Policy, config: Config, *, nonce: int) -> Messenger:
         auth = AuthRegistry.dummy(EntityType[name.partition(".")[0].upper()], config)
         messenger = Messenger.create(name, nonce=nonce, config=config, auth=auth)
         messenger.set_default_policy(policy)
-        if policy.server:
-            messenger.bind("127.0.0.1:0")
-        messenger.add_dispatcher_head(dispatcher)
-        messenger.start()
         return messenger
 
     def send(self, count: int) -> None:

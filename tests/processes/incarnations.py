@@ -20,13 +20,13 @@ from ceph_msgr.auth import AuthRegistry
 __all__ = ["OPTIONS", "RECORD", "TYPE"]
 
 TYPE = 60_000
-#: Pid and number.
+#: Of a journal: pid and number.
 RECORD = struct.Struct("<QQ")
 
 OPTIONS = {
     "ms_initial_backoff": 0.005, "ms_max_backoff": 0.05, "ms_bind_port_min": 0, "ms_bind_port_max": 0,
     "ms_keepalive_interval": 0.1, "ms_keepalive_timeout": 0.5, "ms_connection_ready_timeout": 2.0,
-    "ms_accept_handshake_timeout": 2.0,
+    "ms_accept_handshake_timeout": 2.0, "ms_bind_retry_count": 1000, "ms_bind_retry_delay": 0.02,
 }  # fmt: skip
 
 

@@ -22,7 +22,7 @@ from tests.processes.incarnations import OPTIONS, RECORD, TYPE
 from tests.proxy.child import Child
 
 FULL = os.environ.get("CEPH_MSGR_PROCESSES") == "full"
-ROUNDS = 170 if FULL else 5
+ROUNDS = 170 if FULL else 4
 
 pytestmark = [
     pytest.mark.slow,

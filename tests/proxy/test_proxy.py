@@ -16,6 +16,7 @@ from ceph_msgr.testing.proxy import Direction, Fault, FaultProxy, Kind, ProxyErr
 from ceph_msgr.testing.proxy.plan import Plan
 from ceph_msgr.testing.proxy.splitter import BlockSplitter, FrameSplitter, Revision
 from tests.conftest import Deadline
+from tests.processes.echo import Echo
 from tests.proxy.conftest import Wire, read_exactly, read_until_end
 
 DATA = bytes(range(256)) * 40
@@ -148,6 +149,18 @@ def test_orders_that_cannot_be_obeyed(wire: Wire) -> None:
     assert wire.proxy.order(Fault(Kind.RESET)) == 1
     with pytest.raises(ProxyError, match=f"link {wire.link} is gone"):
         wire.proxy.order(Fault(Kind.RESET), link=wire.link)
+
+
+def test_a_session_outlives_its_links(fault_proxy: FaultProxy) -> None:
+    """The fixture, as a user's test has it."""
+    with Echo(through=fault_proxy) as echo:
+        for _ in range(3):
+            echo.send(100)
+            echo.wait_answered()
+            assert fault_proxy.order(Fault(Kind.RESET)) == 1
+        echo.send(1)
+        echo.wait_answered()
+    assert fault_proxy.counts().links >= 4
 
 
 def test_a_proxy_that_was_killed_is_told() -> None:
