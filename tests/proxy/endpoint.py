@@ -82,6 +82,8 @@ class Session(Dispatcher):
         """Up to so many messages; False if there is no room."""
         if not self._sends or not self.mend():
             return False
+        if not self._is_lossless and not self.connection.is_connected:
+            return False  # what would be lost there proves nothing
         for _ in range(limit):
             message = self._unsent or self._payloads.make(len(self.sent))
             try:
