@@ -6,6 +6,7 @@ import gc
 import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from ceph_msgr import _core
 from ceph_msgr._core import Throttle
@@ -146,6 +147,7 @@ class Simulation:
             if self.world.now_ns >= end_ns:
                 raise Violation(f"60 s after everything works again: {'; '.join(missing)}")
             self._pass(_LOOK_NS)
+            self._probe_refused()
         throttles = [throttle for endpoint in self.cluster.endpoints for throttle in endpoint.host.throttles]
         # A message of which the rest is lost holds its claims until its receiver notices, at the idle time-out.
         while self.world.waiting or (_taken(throttles) and self.world.now_ns < end_ns):
@@ -167,6 +169,22 @@ class Simulation:
         with endpoint.host.entered():
             for channel in dict.fromkeys((*book.sent, *_PROBES)):
                 endpoint.send_one(book, channel, _PROBE_BYTES)
+
+    def _probe_refused(self) -> None:
+        """Again, where a probe found the send queue full, and that is acknowledged now. What is lost without a word stays a gap.
+
+        Not on lossy connections: what filled the queue arrives or is told to be lost, and writing keeps one with a dead peer
+        from falling idle.
+        """
+        for endpoint, book in self.cluster.live_books():
+            connection: Any = book.connection
+            if not book.is_lossless or connection is None or connection.out_q.has_queued_messages:
+                continue
+            if not self.cluster.is_current(book):
+                continue
+            with endpoint.host.entered():
+                for channel, _, _ in self.model.undelivered(book):
+                    endpoint.send_one(book, channel, _PROBE_BYTES)
 
     def _on_loss(self, book: ConnectionBook) -> None:
         """What was to come is lost, and somebody was told: while healing it is tried again."""
