@@ -71,18 +71,18 @@ cdef class WorkerCore:
         cdef cmsgr_item *item = cmsgr_worker_take_item(self.c)
         cdef int messages = 0
         while item:
-            if self.generation != current_generation:
-                return  # in the child of a callback that forked: the rest, and every byte, is the parent's
             if item.kind == CMSGR_ITEM_MESSAGE:
                 self.take_message(item)
                 messages += 1
-                if messages % FLUSH_EVERY == 0 and self.generation == current_generation:
-                    cmsgr_worker_flush(self.c)
             else:
                 self.take_event(item)
+            if self.generation != current_generation:
+                return  # in the child of a callback that forked: the rest, and every byte, is the parent's
+            if messages == FLUSH_EVERY:
+                messages = 0
+                cmsgr_worker_flush(self.c)
             item = cmsgr_worker_take_item(self.c)
-        if self.generation == current_generation:
-            cmsgr_center_dispatch(self.center.c)
+        cmsgr_center_dispatch(self.center.c)
 
     cdef void take_message(self, const cmsgr_item *item) noexcept:
         cdef void *user = cmsgr_session_user(item.session)

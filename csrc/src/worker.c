@@ -184,7 +184,7 @@ static int garbage_is_pressing(const cmsgr_worker *worker)
 
 /* ---- A turn ---- */
 
-static void flush_dirty(cmsgr_worker *worker)
+void cmsgr_worker_flush(cmsgr_worker *worker)
 {
     int64_t began_ns;
     cmsgr__link streams, *link;
@@ -196,11 +196,6 @@ static void flush_dirty(cmsgr_worker *worker)
     while ((link = cmsgr__list_pop(&streams)))
         cmsgr__stream_flush(CMSGR__OWNER(link, cmsgr_stream, dirty_link));
     worker->stats.send_ns += cmsgr__now(worker->env) - began_ns;
-}
-
-void cmsgr_worker_flush(cmsgr_worker *worker)
-{
-    flush_dirty(worker);
 }
 
 static void receive_hot(cmsgr_worker *worker)
@@ -248,7 +243,7 @@ int cmsgr_worker_turn(cmsgr_worker *worker, int64_t max_wait_ns)
         worker->stats.rounds++;
         release_taken(worker);
         bury(worker);
-        flush_dirty(worker);
+        cmsgr_worker_flush(worker);
         if (worker->items || garbage_is_pressing(worker))
             break;
         found = cmsgr__center_wait(worker->center, wait_length(worker, deadline_ns));

@@ -250,7 +250,8 @@ class MarkingDown(Dispatcher):
     """
 
     def __init__(self, rng: random.Random) -> None:
-        self.lock = threading.Lock()
+        #: Guards everything and tells of every message.
+        self.changed = threading.Condition(threading.Lock())
         self.connections: set[Connection] = set()
         self.count = 0
         self.fast_calls = 0
@@ -263,8 +264,9 @@ class MarkingDown(Dispatcher):
         self.fast_calls += 1
 
     def ms_dispatch(self, message: Message) -> bool:
-        with self.lock:
+        with self.changed:
             self.count += 1
+            self.changed.notify_all()
             self.connections.add(message.connection)
             for connection in self.connections - {message.connection}:
                 connection.mark_down()
@@ -274,7 +276,7 @@ class MarkingDown(Dispatcher):
         return True
 
     def ms_handle_reset(self, connection: Connection) -> bool:
-        with self.lock:
+        with self.changed:
             self.connections.discard(connection)
             time.sleep(self._rng.uniform(0, 0.0005))
         return True
@@ -293,9 +295,8 @@ def test_marking_down_under_a_lock_never_stalls(lab: Lab, rng: random.Random) ->
         before = dispatcher.count
         for server in servers:
             client.connect(server).send_message(MPing())
-        end_s = time.monotonic() + 2  # a round takes a millisecond
-        while dispatcher.count == before and time.monotonic() < end_s:
-            time.sleep(0.0005)
-        stalled = stalled + 1 if dispatcher.count == before else 0
+        with dispatcher.changed:
+            moved = dispatcher.changed.wait_for(lambda before=before: dispatcher.count > before, 2)  # a round takes a millisecond
+        stalled = 0 if moved else stalled + 1
         assert stalled <= 3, lab.describe()
     assert dispatcher.fast_calls == 0
