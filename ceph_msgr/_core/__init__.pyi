@@ -411,6 +411,10 @@ class WorkerCore:
     def close(self) -> None:
         """Closes the streams and sessions that are left, then the center. Idempotent; refused inside a turn."""
 
+def fork_count() -> int:
+    """How many forks lie before this process. A loop that sees it change has come back from a callback that forked, in the child:
+    what it works on belongs to the parent, and it must end."""
+
 def live_objects() -> dict[str, int]:
     """How many C objects of each kind are alive, for leak tests. ``messages`` counts references held by messages and views."""
 

@@ -32,6 +32,10 @@ def live_objects():
     return live
 
 
+def fork_count():
+    return current_generation
+
+
 def _after_fork_in_child():
     global current_generation
     current_generation += 1

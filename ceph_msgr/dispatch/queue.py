@@ -6,12 +6,12 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ceph_msgr._core import monotonic_ns
+from ceph_msgr._core import fork_count, monotonic_ns
 from ceph_msgr.dispatch.dispatcher import Connection, DispatcherChain
 from ceph_msgr.dispatch.prioritized import PrioritizedQueue
 from ceph_msgr.log import get_logger
 from ceph_msgr.metrics import Kind, Metric, PerfCounters
-from ceph_msgr.net.threads import Joinable, ThreadStarter, fork_count, join_within, start_daemon_thread
+from ceph_msgr.net.threads import Joinable, ThreadStarter, join_within, start_daemon_thread
 
 if TYPE_CHECKING:
     from ceph_msgr._core import Message

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Callable
 from typing import Protocol
 
-__all__ = ["Deadline", "Joinable", "ThreadStarter", "fork_count", "join_within", "start_daemon_thread"]
+__all__ = ["Deadline", "Joinable", "ThreadStarter", "join_within", "start_daemon_thread"]
 
 
 class Joinable(Protocol):
@@ -20,23 +19,6 @@ class Joinable(Protocol):
 #: ``start(name, run)`` has ``run`` called on a thread of that name. It may return None without ever calling ``run``:
 #: the caller then steps by hand what the thread would have done (``Worker.step``, ``DispatchQueue.step``).
 ThreadStarter = Callable[[str, Callable[[], None]], Joinable | None]
-
-
-_forks = 0
-
-
-def _count_fork() -> None:
-    global _forks
-    _forks += 1
-
-
-os.register_at_fork(after_in_child=_count_fork)
-
-
-def fork_count() -> int:
-    """How many forks lie before this process. A loop that sees it change has come back from a callback that forked, in the child:
-    what it works on belongs to the parent, and it must end."""
-    return _forks
 
 
 def join_within(thread: Joinable, timeout: float | None) -> bool:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-from ceph_msgr._core import EventCenter, WorkerCore, monotonic_ns
+from ceph_msgr._core import EventCenter, WorkerCore, fork_count, monotonic_ns
 from ceph_msgr.log import get_logger
 from ceph_msgr.metrics import Value, worker_counters, worker_values
 from ceph_msgr.net import posix
-from ceph_msgr.net.threads import Joinable, ThreadStarter, fork_count, join_within
+from ceph_msgr.net.threads import Joinable, ThreadStarter, join_within
 from ceph_msgr.wire.addr import EntityAddr
 
 __all__ = ["Worker"]
