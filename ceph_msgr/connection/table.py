@@ -17,6 +17,8 @@ class ConnectionTable:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._registered: dict[EntityAddrVec, AsyncConnection] = {}
+        #: Where each of these, and of those that had to give way, was entered: thousands may leave at once.
+        self._entered: dict[AsyncConnection, EntityAddrVec] = {}
         #: A set in the order of entry: the order in which they are marked down shall not hang on addresses in memory.
         self._others: dict[AsyncConnection, None] = {}
 
@@ -40,14 +42,16 @@ class ConnectionTable:
             if present is not None:
                 self._others[present] = None  # until it has said good-bye
             self._registered[addrs] = connection
+            self._entered[connection] = addrs
             self._others.pop(connection, None)
             return True
 
     def forget(self, connection: AsyncConnection) -> None:
         with self._lock:
             self._others.pop(connection, None)
+            addrs = self._entered.pop(connection, None)
             # By identity: another one may have taken its place.
-            for addrs in [addrs for addrs, present in self._registered.items() if present is connection]:
+            if addrs is not None and self._registered.get(addrs) is connection:
                 del self._registered[addrs]
 
     def all(self) -> list[AsyncConnection]:
