@@ -54,19 +54,21 @@ class ControlFrame:
     __slots__ = ()
 
     tag: ClassVar[Tag]
+    #: How each field is written and read, by its name.
+    wire_fields: ClassVar[tuple[tuple[str, Callable[[Encoder, Any], None], Callable[[Decoder], Any]], ...]]
 
     def payload(self) -> bytes:
         """The bytes of the segment; ``ValueError`` if a number does not fit its field."""
         encoder = Encoder()
-        for item in fields(self):  # type: ignore[arg-type]  # every child is a dataclass
-            item.metadata["encode"](encoder, getattr(self, item.name))
+        for name, encode, _ in self.wire_fields:
+            encode(encoder, getattr(self, name))
         return encoder.to_bytes()
 
     @classmethod
     def parse(cls, payload: bytes) -> Self:
         """From the bytes of the segment; ``DecodeError`` if they end too early or hold something impossible."""
         decoder = Decoder(payload, "payload")
-        return cls(*[item.metadata["decode"](decoder) for item in fields(cls)])  # type: ignore[arg-type]
+        return cls(*[decode(decoder) for _, _, decode in cls.wire_fields])
 
 
 FRAMES: dict[Tag, type[ControlFrame]] = {}
@@ -79,6 +81,8 @@ def _frame(tag: Tag) -> Callable[[F], F]:
 
     def register(cls: F) -> F:
         cls.tag = tag
+        items = fields(cls)  # type: ignore[arg-type]  # every child is a dataclass
+        cls.wire_fields = tuple((item.name, item.metadata["encode"], item.metadata["decode"]) for item in items)
         FRAMES[tag] = cls
         return cls
 

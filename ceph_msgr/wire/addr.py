@@ -11,7 +11,7 @@ import re
 import struct
 from dataclasses import dataclass
 from enum import IntEnum
-from functools import total_ordering
+from functools import lru_cache, total_ordering
 from typing import Self, TypeAlias
 
 from ceph_msgr.errors import DecodeError
@@ -69,6 +69,10 @@ class AddrType(IntEnum):
 _PREFIX = {AddrType.NONE: "none", AddrType.LEGACY: "v1", AddrType.MSGR2: "v2", AddrType.ANY: "any"}
 _BY_PREFIX = {prefix: type_ for type_, prefix in _PREFIX.items()}
 
+#: A handshake looks at a dozen addresses, which are nearly always the same few.
+_ip_address = lru_cache(1024)(ipaddress.ip_address)
+_shortest = lru_cache(1024)(lambda ip: str(_ip_address(ip)))
+
 
 @total_ordering
 @dataclass(frozen=True, slots=True)
@@ -95,7 +99,7 @@ class EntityAddr:
         if "%" in self.ip:
             raise ValueError(f"ip {self.ip} of an address names a scope, which belongs into scope_id")
         if self.ip:
-            object.__setattr__(self, "ip", str(ipaddress.ip_address(self.ip)))
+            object.__setattr__(self, "ip", _shortest(self.ip))
         elif self.port:
             raise ValueError(f"an address without an ip cannot have port {self.port}")
         if self.family != FAMILY_IPV6 and (self.flow_info or self.scope_id):
@@ -136,12 +140,12 @@ class EntityAddr:
     @property
     def is_blank(self) -> bool:
         """Nothing is set at all."""
-        return self == type(self)()
+        return self == _BLANK
 
     @property
     def is_blank_ip(self) -> bool:
         """The ip is unset or the wildcard of its family, so it still has to be learned."""
-        return not self.ip or ipaddress.ip_address(self.ip).is_unspecified
+        return not self.ip or _ip_address(self.ip).is_unspecified
 
     # ---- for the socket layer ----
 
@@ -165,8 +169,8 @@ class EntityAddr:
     def _sockaddr_bytes(self, family_byte_order: str = "<") -> bytes:
         head = struct.pack(family_byte_order + "H", self.family) + struct.pack(">H", self.port)
         if self.family == FAMILY_IPV6:
-            return head + struct.pack("<I16sI", self.flow_info, ipaddress.ip_address(self.ip).packed, self.scope_id)
-        packed = ipaddress.ip_address(self.ip).packed if self.ip else b""
+            return head + struct.pack("<I16sI", self.flow_info, _ip_address(self.ip).packed, self.scope_id)
+        packed = _ip_address(self.ip).packed if self.ip else b""
         return (head + packed).ljust(_SOCKADDR_BYTES[self.family], b"\0")
 
     def encode(self, encoder: Encoder) -> None:
@@ -217,10 +221,10 @@ class EntityAddr:
         if family == FAMILY_NONE:
             return cls(type_, nonce=nonce)
         if family == FAMILY_IPV4:
-            return cls(type_, str(ipaddress.IPv4Address(sockaddr[4:8])), port, nonce)
+            return cls(type_, _shortest(sockaddr[4:8]), port, nonce)
         if family == FAMILY_IPV6:
             flow_info, packed, scope_id = struct.unpack_from("<I16sI", sockaddr, 4)
-            return cls(type_, str(ipaddress.IPv6Address(packed)), port, nonce, flow_info, scope_id)
+            return cls(type_, _shortest(packed), port, nonce, flow_info, scope_id)
         raise DecodeError(f"address family {family} is neither {FAMILY_IPV4} (IPv4) nor {FAMILY_IPV6} (IPv6)")
 
     # ---- order ----
@@ -233,6 +237,9 @@ class EntityAddr:
 
     def _sort_key(self) -> bytes:
         return struct.pack("<II", self.type, self.nonce) + self._sockaddr_bytes().ljust(_SOCKADDR_MAX_BYTES, b"\0")
+
+
+_BLANK = EntityAddr()
 
 
 class EntityAddrVec(tuple[EntityAddr, ...]):
