@@ -22,8 +22,8 @@ __all__ = ["Row", "complaints", "count_c", "count_pytest", "parse"]
 
 DOCUMENT = ROOT / "docs" / "test-contract.md"
 
-_ID = r"[A-I]\d+[abc]?"
-_TABLE_ROW = re.compile(r"^\| *([A-I]\w*) *\|(.*)\|(.*)\|$", re.MULTILINE)
+_ID = r"[A-J]\d+[abc]?"
+_TABLE_ROW = re.compile(r"^\| *([A-J]\w*) *\|(.*)\|(.*)\|$", re.MULTILINE)
 _C_TEST = re.compile(r"(?:^/\* ((?:(?!\*/).)*) \*/\n)?^static void (test_\w+)\(", re.MULTILINE | re.DOTALL)
 
 

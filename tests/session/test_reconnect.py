@@ -72,6 +72,7 @@ def reconnect(
 # ---- CLIENT_IDENT ----
 
 
+@pytest.mark.contract("J9", "J10")
 @pytest.mark.parametrize("state", IDLE)
 def test_a_dial_that_may_have_been_granted_still_races(state: State) -> None:
     """A's dial breaks behind its CLIENT_IDENT, which B is about to grant; A must not grant B's own meanwhile: there would be two
@@ -82,37 +83,44 @@ def test_a_dial_that_may_have_been_granted_still_races(state: State) -> None:
     assert ident(replace(resting, is_ident_unanswered=False)) == TakeOverExisting()
 
 
+@pytest.mark.contract("J2")
 @pytest.mark.parametrize("existing", [None, replace(SESSION, state=State.CLOSED, is_lossy=True, peer_global_seq=9)])
 def test_ident_1_nobody_is_there(existing: ExistingSession | None) -> None:
     assert ident(existing) == AcceptNew()
 
 
+@pytest.mark.contract("J3")
 def test_ident_2_the_session_is_being_taken_over() -> None:
     existing = replace(SESSION, state=State.REPLACING, peer_global_seq=9, is_lossy=True)
     assert ident(existing) == SendWait(nudge=False)
 
 
+@pytest.mark.contract("J4")
 @pytest.mark.parametrize(("peer_global_seq", "is_stale"), [(5, False), (6, False), (7, True)])
 def test_ident_3_the_attempt_is_stale(peer_global_seq: int, is_stale: bool) -> None:
     existing = replace(SESSION, is_lossy=True, peer_global_seq=peer_global_seq)
     assert ident(existing) == (RefuseStale(7) if is_stale else ReplaceLossy())
 
 
+@pytest.mark.contract("J5")
 def test_ident_4_a_lossy_session_gives_way() -> None:
     assert ident(replace(SESSION, is_lossy=True)) == ReplaceLossy()
 
 
+@pytest.mark.contract("J6")
 @pytest.mark.parametrize("state", [State.READY, State.STANDBY, *BUSY_DIALLING])
 @pytest.mark.parametrize("resetcheck", [True, False])
 def test_ident_5_the_peer_restarted(state: State, resetcheck: bool) -> None:
     assert ident(replace(SESSION, state=state), resetcheck=resetcheck) == TakeOverExisting(reset=resetcheck)
 
 
+@pytest.mark.contract("J6")
 @pytest.mark.parametrize("missing", ["client_cookie", "server_cookie"])
 def test_ident_5_needs_both_cookies(missing: str) -> None:
     assert ident(replace(SESSION, **{missing: 0})) == TakeOverExisting(reset=False)
 
 
+@pytest.mark.contract("J7")
 @pytest.mark.parametrize("state", [State.READY, *IDLE, *BUSY_DIALLING])
 @pytest.mark.parametrize("cookie", [0xC, 0])
 def test_ident_6_the_server_ident_was_lost(state: State, cookie: int) -> None:
@@ -120,11 +128,13 @@ def test_ident_6_the_server_ident_was_lost(state: State, cookie: int) -> None:
     assert ident(existing, replace(IDENT, cookie=cookie)) == TakeOverExisting()
 
 
+@pytest.mark.contract("J8")
 @pytest.mark.parametrize("state", [State.READY, *IDLE])
 def test_ident_7_the_session_does_not_dial(state: State) -> None:
     assert ident(replace(DIALLING, state=state)) == TakeOverExisting()
 
 
+@pytest.mark.contract("J9", "J10")
 @pytest.mark.parametrize("state", [State.NEW, *BUSY_DIALLING])
 def test_ident_8_both_dial(state: State) -> None:
     existing = replace(DIALLING, state=state)
@@ -145,38 +155,45 @@ def test_the_nonce_is_compared_before_the_port_and_by_its_bytes() -> None:
 # ---- SESSION_RECONNECT ----
 
 
+@pytest.mark.contract("J11")
 @pytest.mark.parametrize("existing", [None, replace(SESSION, state=State.CLOSED)])
 @pytest.mark.parametrize("resetcheck", [True, False])
 def test_reconnect_1_no_session(existing: ExistingSession | None, resetcheck: bool) -> None:
     assert reconnect(existing, resetcheck=resetcheck) == SendReset(full=True)
 
 
+@pytest.mark.contract("J12")
 def test_reconnect_2_the_session_is_being_taken_over() -> None:
     existing = replace(SESSION, state=State.REPLACING, client_cookie=1, peer_global_seq=2)
     assert reconnect(existing) == SendRetryGlobal(2)
 
 
+@pytest.mark.contract("J13")
 @pytest.mark.parametrize("resetcheck", [True, False])
 def test_reconnect_3_another_client_cookie(resetcheck: bool) -> None:
     existing = replace(SESSION, client_cookie=1, server_cookie=0, peer_global_seq=9)
     assert reconnect(existing, resetcheck=resetcheck) == SendReset(full=resetcheck)
 
 
+@pytest.mark.contract("J14")
 def test_reconnect_4_we_never_got_the_server_ident() -> None:
     assert reconnect(replace(SESSION, server_cookie=0, peer_global_seq=9)) == SendReset(full=False)
 
 
+@pytest.mark.contract("J15")
 @pytest.mark.parametrize(("peer_global_seq", "is_stale"), [(6, False), (7, True)])
 def test_reconnect_5_global_seq_is_behind(peer_global_seq: int, is_stale: bool) -> None:
     existing = replace(SESSION, peer_global_seq=peer_global_seq, connect_seq=9)
     assert reconnect(existing) == (SendRetryGlobal(7) if is_stale else SendRetry(9))
 
 
+@pytest.mark.contract("J16")
 @pytest.mark.parametrize("state", [State.READY, State.STANDBY, *BUSY_DIALLING])
 def test_reconnect_6_connect_seq_is_behind(state: State) -> None:
     assert reconnect(replace(SESSION, state=state, connect_seq=5)) == SendRetry(5)
 
 
+@pytest.mark.contract("J17")
 @pytest.mark.parametrize("state", [State.READY, *BUSY_DIALLING])
 def test_reconnect_7_both_reconnect(state: State) -> None:
     existing = replace(RECONNECTING, state=state, connect_seq=4)
@@ -185,11 +202,13 @@ def test_reconnect_7_both_reconnect(state: State) -> None:
     assert reconnect(replace(existing, is_server=True), wins=False) == TakeOverExisting()
 
 
+@pytest.mark.contract("J17")
 @pytest.mark.parametrize("state", IDLE)
 def test_reconnect_7_nobody_races_with_a_session_at_rest(state: State) -> None:
     assert reconnect(replace(RECONNECTING, state=state, connect_seq=4)) == TakeOverExisting()
 
 
+@pytest.mark.contract("J18")
 @pytest.mark.parametrize("state", [State.READY, *IDLE, *BUSY_DIALLING])
 def test_reconnect_8_take_over(state: State) -> None:
     assert reconnect(replace(SESSION, state=state)) == TakeOverExisting()

@@ -334,7 +334,61 @@ IN_STATE: dict[State, Callable[[], Machine]] = {
     State.READY: lambda: dialled_to(State.READY),
 }
 
-ILLEGAL = [(state, tag) for state in EXPECTED for tag in [*Tag, 0, 23, 99, 255] if tag not in EXPECTED[state]]
+#: Every state and every tag, written down once more: `x` the frame is awaited, `.` it costs the socket, and no sign at all where
+#: no frame can come: there is no socket, its banner is awaited, or it stands still until somebody else has decided.
+GRID = """
+                     1 HELLO            7 AUTH_SIGNATURE         11 SESSION_RECONNECT      17 MESSAGE
+                     2 AUTH_REQUEST     8 CLIENT_IDENT           12 SESSION_RESET          18 KEEPALIVE2
+                     3 AUTH_BAD_METHOD  9 SERVER_IDENT           13 SESSION_RETRY          19 KEEPALIVE2_ACK
+                     4 AUTH_REPLY_MORE  10 IDENT_MISSING_        14 SESSION_RETRY_GLOBAL   20 ACK
+                     5 AUTH_REQUEST_MORE   FEATURES              15 SESSION_RECONNECT_OK   21 COMPRESSION_REQUEST
+                     6 AUTH_DONE                                 16 WAIT                   22 COMPRESSION_DONE
+
+                      1  2  3  4  5  6  7  8  9 10 11 12 13 14 15 16 17 18 19 20 21 22
+NEW
+CONNECTING
+BANNER_CONNECTING
+HELLO_CONNECTING      x  .  .  .  .  .  .  .  .  .  .  .  .  .  .  .  .  .  .  .  .  .
+AUTH_CONNECTING       .  .  x  x  .  x  .  .  .  .  .  .  .  .  .  .  .  .  .  .  .  .
+AUTH_CONNECTING_SIGN  .  .  .  .  .  .  x  .  .  .  .  .  .  .  .  .  .  .  .  .  .  .
+COMPRESS_CONNECTING   .  .  .  .  .  .  .  .  .  .  .  .  .  .  .  .  .  .  .  .  .  x
+SESSION_CONNECTING    .  .  .  .  .  .  .  .  x  x  .  .  .  .  .  x  .  .  .  .  .  .
+SESSION_RECONNECTING  .  .  .  .  .  .  .  .  .  .  .  x  x  x  x  x  .  .  .  .  .  .
+BANNER_ACCEPTING
+HELLO_ACCEPTING       x  .  .  .  .  .  .  .  .  .  .  .  .  .  .  .  .  .  .  .  .  .
+AUTH_ACCEPTING        .  x  .  .  .  .  .  .  .  .  .  .  .  .  .  .  .  .  .  .  .  .
+AUTH_ACCEPTING_MORE   .  .  .  .  x  .  .  .  .  .  .  .  .  .  .  .  .  .  .  .  .  .
+AUTH_ACCEPTING_SIGN   .  .  .  .  .  .  x  .  .  .  .  .  .  .  .  .  .  .  .  .  .  .
+COMPRESS_ACCEPTING    .  .  .  .  .  .  .  .  .  .  .  .  .  .  .  .  .  .  .  .  x  .
+SESSION_ACCEPTING     .  .  .  .  .  .  .  x  .  .  x  .  .  .  .  .  .  .  .  .  .  .
+READY                 .  .  .  .  .  .  .  .  .  .  .  .  .  .  .  .  x  x  x  x  .  .
+BACKOFF
+STANDBY
+WAIT
+REPLACING
+HANDED_OVER
+CLOSED
+"""
+
+
+def read_grid() -> dict[State, dict[Tag, str]]:
+    """The signs of each state; none where no frame can come."""
+    lines = [line.split() for line in GRID.partition("\n\n")[2].splitlines()]
+    tags = [Tag(int(number)) for number in lines.pop(0)]
+    return {State[name]: dict(zip(tags, signs, strict=True)) if signs else {} for name, *signs in lines}
+
+
+AWAITED = read_grid()
+#: Of the 256 tags a byte can name, those that cost the socket.
+WRONG = {state: [tag for tag in range(256) if signs.get(tag, ".") == "."] for state, signs in AWAITED.items() if signs}
+
+
+def test_the_grid_is_whole_and_is_the_one_we_go_by() -> None:
+    assert list(AWAITED) == list(State)
+    assert all(list(signs) == list(Tag) for signs in AWAITED.values() if signs)
+    found = {state: {tag for tag, sign in signs.items() if sign == "x"} for state, signs in AWAITED.items() if signs}
+    assert found == EXPECTED
+    assert sum(map(len, WRONG.values())) == 13 * 256 - sum(map(len, EXPECTED.values()))
 
 
 def test_there_is_a_way_into_every_state_that_awaits_frames() -> None:
@@ -342,28 +396,43 @@ def test_there_is_a_way_into_every_state_that_awaits_frames() -> None:
 
 
 @pytest.mark.contract("H2")
-@pytest.mark.parametrize(("state", "tag"), ILLEGAL, ids=str)
-def test_a_frame_out_of_place_ends_the_socket(state: State, tag: int) -> None:
-    machine = IN_STATE[state]()
-    machine.raw(tag, b"")
-    assert act.CloseSocket() in machine.actions
-    assert act.Continue() not in machine.actions
-    assert not machine.sent()
-    if state is State.READY:
-        # It had nothing wrong but this frame, so it goes on at once.
-        assert machine.state is State.CONNECTING
-        assert machine.actions[0] == act.Requeue()
-    elif state in DIALLING_STATES:
-        assert machine.state is State.BACKOFF
-        assert machine.only(act.ArmTimer).timer is Timer.BACKOFF
-    else:
-        assert machine.state is State.CLOSED
-        assert machine.kinds()[-1] == "Closed"
-        assert not any(isinstance(a, act.Notify) for a in machine.actions)
-    error = machine.session.last_error
-    assert isinstance(error, RemoteProtocolError)
-    name = str(Tag(tag)) if tag in list(Tag) else f"tag {tag}"
-    assert str(error).startswith(f"{name} in state {state}: expected ")
+@pytest.mark.parametrize("state", EXPECTED, ids=str)
+def test_a_frame_out_of_place_ends_the_socket(state: State) -> None:
+    for tag in WRONG[state]:
+        machine = IN_STATE[state]()
+        machine.raw(tag, b"")
+        assert act.CloseSocket() in machine.actions
+        assert act.Continue() not in machine.actions
+        assert not machine.sent()
+        if state is State.READY:
+            # It had nothing wrong but this frame, so it goes on at once.
+            assert machine.state is State.CONNECTING
+            assert machine.actions[0] == act.Requeue()
+        elif state in DIALLING_STATES:
+            assert machine.state is State.BACKOFF
+            assert machine.only(act.ArmTimer).timer is Timer.BACKOFF
+        else:
+            assert machine.state is State.CLOSED
+            assert machine.kinds()[-1] == "Closed"
+            assert not any(isinstance(a, act.Notify) for a in machine.actions)
+        error = machine.session.last_error
+        assert isinstance(error, RemoteProtocolError)
+        name = str(Tag(tag)) if tag in list(Tag) else f"tag {tag}"
+        assert str(error).startswith(f"{name} in state {state}: expected ")
+
+
+@pytest.mark.contract("H2")
+@pytest.mark.parametrize(
+    ("policy", "rest"), [(Policy.stateful_server(), State.STANDBY), (Policy.stateless_server(), State.CLOSED)]
+)
+def test_a_frame_out_of_place_in_an_accepted_session(policy: Policy, rest: State) -> None:
+    """READY in the other role: a server does not dial, so what is lossless waits for its client."""
+    for tag in WRONG[State.READY]:
+        machine = accepted_to(State.READY, policy)
+        machine.raw(tag, b"")
+        assert machine.state is rest
+        assert act.CloseSocket() in machine.actions
+        assert [a.notice for a in machine.actions if isinstance(a, act.Notify)] == [Notice.RESET] * (rest is State.CLOSED)
 
 
 def test_the_error_names_state_tag_and_what_was_expected() -> None:
@@ -563,6 +632,7 @@ def test_a_server_that_is_not_whom_we_dialled_is_refused(addr: str) -> None:
     assert machine.session.server_cookie == 0
 
 
+@pytest.mark.contract("J24")
 def test_missing_features_are_named_and_tried_again() -> None:
     machine = dialled_to(State.SESSION_CONNECTING)
     machine.frame(f.IdentMissingFeaturesFrame(1 << 62))
@@ -583,6 +653,7 @@ def test_a_reconnect_tells_what_was_received() -> None:
     assert machine.only(act.DropAcked).seq == 3
 
 
+@pytest.mark.contract("J21", "J22")
 def test_retry_sets_and_retry_global_exceeds() -> None:
     machine = redialled_to(State.SESSION_RECONNECTING)
     machine.frame(f.SessionRetryFrame(41), 7)
@@ -606,6 +677,7 @@ def test_a_counter_is_not_driven_to_its_end(kind: type, value: int) -> None:
     assert machine.session.connect_seq < 1000
 
 
+@pytest.mark.contract("J20")
 def test_a_partial_reset_keeps_queue_and_cookie() -> None:
     machine = redialled_to(State.SESSION_RECONNECTING)
     machine.frame(f.SessionResetFrame(False))
@@ -618,6 +690,7 @@ def test_a_partial_reset_keeps_queue_and_cookie() -> None:
     assert machine.only(act.ResetQueues).drop is False
 
 
+@pytest.mark.contract("J19")
 def test_a_full_reset_drops_the_queue_and_tells() -> None:
     machine = redialled_to(State.SESSION_RECONNECTING)
     machine.frame(f.SessionResetFrame(True))
@@ -628,6 +701,7 @@ def test_a_full_reset_drops_the_queue_and_tells() -> None:
     assert ident.cookie == 0xC02
 
 
+@pytest.mark.contract("J23")
 @pytest.mark.parametrize("state", [State.SESSION_CONNECTING, State.SESSION_RECONNECTING])
 @pytest.mark.parametrize("policy", [Policy.lossless_peer(), Policy.lossy_client(), Policy.lossless_client()])
 def test_wait_is_the_longest_pause_even_with_nothing_to_say(state: State, policy: Policy) -> None:
@@ -982,32 +1056,72 @@ def test_a_place_taken_meanwhile_is_looked_at_again() -> None:
 
 
 EXISTING = ExistingSession("handle", State.READY, False, False, 0xC1, 0x5EE, 0, 5)
+#: Our own dial to that peer, whose address is greater than ours, and less than ours.
+OUR_DIAL = replace(EXISTING, state=State.CONNECTING, client_cookie=1, server_cookie=0)
+FROM_HIGH, FROM_LOW = (EntityAddrVec.parse(f"v2:10.0.0.9:6800/{nonce}") for nonce in (2, 0))
 
 
-@pytest.mark.parametrize(
-    ("existing", "frame", "kinds"),
-    [
-        (replace(EXISTING, is_lossy=True), CLIENT_IDENT, ["CloseExisting", "ResetQueues"]),
-        (EXISTING, CLIENT_IDENT, ["TakeOver"]),
-        (EXISTING, RECONNECT, ["TakeOver"]),
-        (replace(EXISTING, state=State.REPLACING), CLIENT_IDENT, ["SendFrame", "Continue"]),
-        (replace(EXISTING, peer_global_seq=99), CLIENT_IDENT, ["CancelTimer", "CloseSocket", "Closed"]),
-        (
-            replace(EXISTING, state=State.CONNECTING, client_cookie=1, server_cookie=0),
-            CLIENT_IDENT,
-            ["NudgeExisting", "SendFrame", "Continue"],
-        ),
-    ],
-)
-def test_a_verdict_is_carried_out(existing: ExistingSession, frame: f.ControlFrame, kinds: list[str]) -> None:
+def row(id_: str, existing: ExistingSession | None, frame: f.ControlFrame, *answer: object) -> Any:
+    return pytest.param(existing, frame, answer, marks=pytest.mark.contract(id_), id=id_)
+
+
+IDENT_ROWS = [
+    row("J2", None, CLIENT_IDENT, f.ServerIdentFrame),
+    row("J2", replace(EXISTING, state=State.CLOSED), CLIENT_IDENT, f.ServerIdentFrame),
+    row("J3", replace(EXISTING, state=State.REPLACING), CLIENT_IDENT, f.WaitFrame()),
+    row("J4", replace(EXISTING, peer_global_seq=99), CLIENT_IDENT, act.CloseSocket),
+    row("J5", replace(EXISTING, is_lossy=True), CLIENT_IDENT, act.CloseExisting, f.ServerIdentFrame),
+    row("J6", EXISTING, replace(CLIENT_IDENT, cookie=0xC2), act.TakeOver),
+    row("J7", replace(EXISTING, server_cookie=0), CLIENT_IDENT, act.TakeOver),
+    row("J8", replace(EXISTING, server_cookie=0, client_cookie=2), CLIENT_IDENT, act.TakeOver),
+    row("J9", OUR_DIAL, replace(CLIENT_IDENT, addrs=FROM_LOW), act.TakeOver),
+    row("J9", replace(OUR_DIAL, is_server=True), replace(CLIENT_IDENT, addrs=FROM_HIGH), act.TakeOver),
+    row("J10", OUR_DIAL, replace(CLIENT_IDENT, addrs=FROM_HIGH), act.NudgeExisting, f.WaitFrame()),
+]
+BUSY = replace(EXISTING, state=State.CONNECTING, connect_seq=1)
+RECONNECT_ROWS = [
+    row("J11", None, RECONNECT, f.SessionResetFrame(True)),
+    row("J11", replace(EXISTING, state=State.CLOSED), RECONNECT, f.SessionResetFrame(True)),
+    row("J12", replace(EXISTING, state=State.REPLACING), RECONNECT, f.SessionRetryGlobalFrame(5)),
+    row("J13", replace(EXISTING, client_cookie=2), RECONNECT, f.SessionResetFrame(True)),
+    row("J14", replace(EXISTING, server_cookie=0), RECONNECT, f.SessionResetFrame(False)),
+    row("J15", replace(EXISTING, peer_global_seq=99), RECONNECT, f.SessionRetryGlobalFrame(99)),
+    row("J16", replace(EXISTING, connect_seq=9), RECONNECT, f.SessionRetryFrame(9)),
+    row("J17", BUSY, replace(RECONNECT, addrs=FROM_LOW), act.TakeOver),
+    row("J17", BUSY, replace(RECONNECT, addrs=FROM_HIGH), act.NudgeExisting, f.WaitFrame()),
+    row("J18", EXISTING, RECONNECT, act.TakeOver),
+]
+
+
+@pytest.mark.parametrize(("existing", "frame", "answer"), IDENT_ROWS + RECONNECT_ROWS)
+def test_what_becomes_of_a_newcomer(
+    existing: ExistingSession | None, frame: f.ControlFrame, answer: tuple[object, ...]
+) -> None:
+    """From the frame to what is done: each row of the two tables. What is sent is given whole, or by its class."""
     machine = accepted_to(State.SESSION_ACCEPTING)
     machine.host.existing = existing
-    machine.host.my_addrs = EntityAddrVec([SERVER])
     machine.frame(frame)
-    assert machine.kinds()[: len(kinds)] == kinds
-    for action in machine.actions:
-        if hasattr(action, "existing"):
-            assert action.existing == "handle"
+    done = [action for action in machine.actions if isinstance(action, act.CloseExisting | act.NudgeExisting | act.TakeOver)]
+    assert all(action.existing == "handle" for action in done)
+    done += [action for action in machine.actions if isinstance(action, act.CloseSocket)]
+    found = [*done, *machine.sent()]
+    assert [each if type(each) is not wanted else wanted for each, wanted in zip(found, answer, strict=True)] == list(answer)
+    in_place = {f.ServerIdentFrame: State.READY, act.TakeOver: State.HANDED_OVER, act.CloseSocket: State.CLOSED}
+    assert machine.state is in_place.get(answer[-1], State.SESSION_ACCEPTING)  # type: ignore[call-overload]
+
+
+@pytest.mark.contract("J1")
+def test_a_stateless_server_looks_for_nobody() -> None:
+    machine = accepted_to(State.SESSION_ACCEPTING, Policy.stateless_server())
+    machine.host.existing = EXISTING
+    machine.frame(CLIENT_IDENT)
+    assert machine.state is State.READY
+    assert not any(isinstance(action, act.CloseExisting | act.TakeOver) for action in machine.actions)
+
+
+def test_every_row_is_there() -> None:
+    assert {param.id for param in IDENT_ROWS} == {f"J{number}" for number in range(2, 11)}
+    assert {param.id for param in RECONNECT_ROWS} == {f"J{number}" for number in range(11, 19)}
 
 
 # ---- take-over, one machine at a time ----
