@@ -194,6 +194,7 @@ class ClientHandshake(Handshake):
         session = self.session
         if session.target not in frame.addrs:
             raise RemoteProtocolError(f"the server is {frame.addrs}, dialled was {session.target}")
+        check_plausible("global_seq", frame.global_seq)
         # The accepting side decides, whatever our policy wished for.
         session.is_lossy = bool(frame.flags & FLAG_LOSSY)
         session.server_cookie = frame.cookie

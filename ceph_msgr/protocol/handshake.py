@@ -33,8 +33,8 @@ Assemble: TypeAlias = Callable[[int, bytes, int], bytes]
 #: enough that a thousand strangers do no harm.
 MAX_TRANSCRIPT_BYTES = 1 << 20
 
-#: A peer that pushes one of our counters this far does it on purpose. Half of the range is more than any cluster uses,
-#: and what lies above keeps the counters, one of which all connections share, from ever overflowing.
+#: A peer that is this far, or pushes one of our counters so far, does it on purpose. Half of the range is more than any cluster
+#: uses, and what lies above keeps the counters, one of which all connections share, from ever overflowing.
 _MAX_PLAUSIBLE_SEQ = 1 << 63
 
 _NO_SIGNATURE = bytes(SIGNATURE_BYTES)

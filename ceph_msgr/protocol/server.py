@@ -156,7 +156,7 @@ class ServerHandshake(Handshake):
     def _on_client_ident(self, frame: ClientIdentFrame) -> None:
         """The checks of "What the server checks in CLIENT_IDENT", in their order."""
         policy = self.session.known_policy
-        self._check_addrs(frame)
+        self._check_sender(frame)
         if frame.target not in self.host.my_addrs:
             raise RemoteProtocolError(f"the client dialled {frame.target}, we are {self.host.my_addrs}")
         if missing := policy.features_required & ~frame.features_supported:
@@ -169,14 +169,15 @@ class ServerHandshake(Handshake):
             self._look_up(handoff)
 
     def _on_session_reconnect(self, frame: SessionReconnectFrame) -> None:
-        self._check_addrs(frame)
+        self._check_sender(frame)
         check_plausible("connect_seq", frame.connect_seq)
         self._look_up(self._handoff(frame))
 
     @staticmethod
-    def _check_addrs(frame: ClientIdentFrame | SessionReconnectFrame) -> None:
+    def _check_sender(frame: ClientIdentFrame | SessionReconnectFrame) -> None:
         if not frame.addrs or frame.addrs[0].is_blank:
             raise RemoteProtocolError(f"the client's addresses {frame.addrs} do not start with an address")
+        check_plausible("global_seq", frame.global_seq)
 
     def _handoff(self, frame: ClientIdentFrame | SessionReconnectFrame) -> Handoff:
         return Handoff(

@@ -1033,10 +1033,26 @@ def test_endless_attempts_are_cut_off() -> None:
     assert "without authenticating" in machine.only(act.Closed).reason
 
 
-def test_a_counter_at_its_end_is_not_accepted() -> None:
+@pytest.mark.contract("H2")
+@pytest.mark.parametrize("value", [2**63, 2**64 - 1])
+@pytest.mark.parametrize(
+    ("frame", "counter"), [(RECONNECT, "connect_seq"), (RECONNECT, "global_seq"), (CLIENT_IDENT, "global_seq")]
+)
+def test_a_counter_at_its_end_is_not_accepted(frame: Any, counter: str, value: int) -> None:
+    """It would be told to the next attempt to be exceeded, and that one refuses to go so far."""
     machine = accepted_to(State.SESSION_ACCEPTING)
-    machine.frame(replace(RECONNECT, connect_seq=2**64 - 1))
-    assert machine.state is State.CLOSED
+    machine.host.existing = EXISTING
+    machine.frame(replace(frame, **{counter: value}))
+    assert machine.kinds() == ["CancelTimer", "CloseSocket", "Closed"]
+    assert f"{counter} {value} is not plausible" in machine.only(act.Closed).reason
+
+
+@pytest.mark.contract("H2")
+def test_a_server_at_the_end_of_its_counter_is_left() -> None:
+    machine = dialled_to(State.SESSION_CONNECTING)
+    machine.frame(replace(SERVER_IDENT, global_seq=2**64 - 1))
+    assert machine.state is State.BACKOFF
+    assert machine.session.peer_global_seq == 0
 
 
 def test_an_unknown_session_is_told_to_start_anew() -> None:
