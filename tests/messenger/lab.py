@@ -5,9 +5,11 @@ from __future__ import annotations
 import gc
 import itertools
 import os
+import resource
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,7 +20,7 @@ from ceph_msgr.messages import MPing
 from tests.conftest import Deadline
 from tests.messenger.dispatchers import CountingDispatcher
 
-__all__ = ["LOOPBACK", "Lab", "Node"]
+__all__ = ["LOOPBACK", "Lab", "Node", "resident_bytes"]
 
 LOOPBACK = "v2:127.0.0.1:0"
 
@@ -27,6 +29,11 @@ QUICK = {"ms_initial_backoff": 0.02, "ms_max_backoff": 1, "ms_backoff_jitter": 0
 
 #: Every messenger of the process is another entity, also to a server that keeps clients apart by their addresses.
 _nonces = itertools.count(os.getpid() << 8)
+
+
+def resident_bytes() -> int:
+    """Memory of this process."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
 
 class Node:

@@ -23,9 +23,9 @@ from ceph_msgr.wire.addr import EntityAddr, EntityAddrVec
 from ceph_msgr.wire.entity import EntityType
 from ceph_msgr.wire.features import REQUIRED_ALWAYS, SUPPORTED_ALL
 from tests.conftest import Deadline
-from tests.session.reference_codec import Parser, RefFrame, assemble, split_banner
+from tests.session.reference_codec import Parser, RefFrame, assemble, crc32c, split_banner
 
-__all__ = ["BANNER", "NO_SIGNATURE", "RawListener", "RawPeer", "message_segments", "needs_ipv6"]
+__all__ = ["BANNER", "NO_SIGNATURE", "RawListener", "RawPeer", "message_segments", "needs_ipv6", "preamble"]
 
 BANNER = b"ceph v2\n" + (16).to_bytes(2, "little") + (1).to_bytes(8, "little") + bytes(8)
 NO_SIGNATURE = AuthSignatureFrame(bytes(32))
@@ -47,6 +47,15 @@ def message_segments(type_: int, seq: int, front: bytes = b"", *, ack_seq: int =
     """The segments of a MESSAGE frame."""
     numbers = (seq, 8), (tid, 8), (type_, 2), (127, 2), (1, 2), (0, 4), (0, 2), (ack_seq, 8), (3, 1), (1, 2), (0, 2)
     return [b"".join(value.to_bytes(size, "little") for value, size in numbers), front]
+
+
+def preamble(tag: int, lengths: list[int], *, count: int | None = None, flags: int = 0) -> bytes:
+    """A frame's first 32 bytes, with a right crc and whatever lengths one likes."""
+    body = bytes([tag, len(lengths) if count is None else count])
+    for length in [*lengths, *[0] * (4 - len(lengths))]:
+        body += length.to_bytes(4, "little") + (8).to_bytes(2, "little")
+    body += bytes([flags, 0])
+    return body + crc32c(0, body).to_bytes(4, "little")
 
 
 class RawPeer:

@@ -7,7 +7,6 @@ import random
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,18 +15,20 @@ from ceph_msgr import Config, EntityType, Policy
 from ceph_msgr.auth import AuthRegistry
 from ceph_msgr.auth.base import ServerDone, ServerExchange, ServerMore
 from ceph_msgr.auth.none import DummyClient, DummyServer
+from ceph_msgr.protocol.banner import OUR_BANNER
 from ceph_msgr.protocol.frames import (
     AuthReplyMoreFrame,
     AuthRequestFrame,
+    AuthRequestMoreFrame,
     ServerIdentFrame,
     SessionReconnectFrame,
 )
-from ceph_msgr.protocol.states import EXPECTED, State
+from ceph_msgr.protocol.states import ACCEPTING_STATES, EXPECTED, State
 from ceph_msgr.protocol.tags import Tag, describe_tag
 from ceph_msgr.wire.addr import EntityAddr, EntityAddrVec
 from tests.messenger.dispatchers import RAW_FAST
-from tests.messenger.lab import Lab
-from tests.messenger.raw_peer import BANNER, RawPeer, message_segments
+from tests.messenger.lab import Lab, resident_bytes
+from tests.messenger.raw_peer import BANNER, RawPeer, message_segments, preamble
 from tests.session.reference_codec import assemble, crc32c
 
 pytestmark = pytest.mark.contract("H2")
@@ -46,7 +47,7 @@ class Victim:
         self.node, self._client, self._connection = lab.connected_pair(lab.server(**options))
         self._caplog = caplog
         self._honest = self.node.seen.last_accepted
-        self._rss_bytes = rss_bytes()
+        self._rss_bytes = resident_bytes()
 
     @property
     def addr(self) -> EntityAddr:
@@ -86,7 +87,7 @@ class Victim:
         assert self._connection.is_connected
         assert {call.connection for call in self.node.seen.messages} == {self._honest}
         assert self.node.seen.count("ms_handle_reset") == 0, "nobody was told of that connection"
-        assert rss_bytes() - self._rss_bytes < MAX_GROWTH_BYTES
+        assert resident_bytes() - self._rss_bytes < MAX_GROWTH_BYTES
 
 
 @pytest.fixture
@@ -95,10 +96,6 @@ def victim(lab: Lab, caplog: pytest.LogCaptureFixture) -> Iterator[Victim]:
     caplog.clear()
     yield victim
     vars(victim).clear()  # pytest keeps it longer than the lab lives
-
-
-def rss_bytes() -> int:
-    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
 
 
 # ---- not a banner ----
@@ -180,14 +177,6 @@ def test_leaving_after_each_byte_of_the_banner(victim: Victim) -> None:
 # ---- lengths that are not true, and crcs that are wrong ----
 
 
-def preamble(tag: int, lengths: list[int], *, count: int | None = None, flags: int = 0) -> bytes:
-    body = bytes([tag, len(lengths) if count is None else count])
-    for length in [*lengths, *[0] * (4 - len(lengths))]:
-        body += length.to_bytes(4, "little") + (8).to_bytes(2, "little")
-    body += bytes([flags, 0])
-    return body + crc32c(0, body).to_bytes(4, "little")
-
-
 GIB_4 = 0xFFFFFFFF
 
 HOSTILE_PREAMBLES = {
@@ -243,7 +232,7 @@ def test_a_large_claim_within_the_limits_takes_memory_only_as_it_arrives(victim:
     """256 MiB of data announced, 1 MiB sent."""
     with victim.dial() as peer:
         peer.become_client(victim.addr)
-        before = rss_bytes()
+        before = resident_bytes()
         header = message_segments(RAW_FAST, 1)[0]
         wire = preamble(Tag.MESSAGE, [41, 0, 0, 256 << 20]) + header + crc32c(0xFFFFFFFF, header).to_bytes(4, "little")
         throttle = victim.node.messenger.dispatch_throttle
@@ -251,7 +240,7 @@ def test_a_large_claim_within_the_limits_takes_memory_only_as_it_arrives(victim:
         victim.lab.wait_until(lambda: throttle.current == 256 << 20, "the claim")
         received = victim.node.core_stat
         victim.lab.wait_until(lambda: received("recv_bytes") > 1 << 20, "1 MiB to arrive")
-        assert rss_bytes() - before < MAX_GROWTH_BYTES
+        assert resident_bytes() - before < MAX_GROWTH_BYTES
     victim.lab.wait_until(lambda: throttle.current == 0, "the claim to be given back")
 
 
@@ -259,7 +248,8 @@ def test_a_large_claim_within_the_limits_takes_memory_only_as_it_arrives(victim:
 
 
 def to_banner(peer: RawPeer, addr: EntityAddr) -> None:
-    """Where it is."""
+    """Ours has come, and we have sent nothing."""
+    peer.recv_banner()
 
 
 def to_hello(peer: RawPeer, addr: EntityAddr) -> None:
@@ -282,6 +272,15 @@ def to_signature(peer: RawPeer, addr: EntityAddr) -> None:
     peer.log_in()
 
 
+def to_compression(peer: RawPeer, addr: EntityAddr) -> None:
+    """Where both sides offer it, as the server here does."""
+    peer.send(OUR_BANNER.with_compression().encode())
+    peer.recv_banner()
+    peer.say_hello_to(addr)
+    peer.log_in()
+    peer.sign()
+
+
 def to_session(peer: RawPeer, addr: EntityAddr) -> None:
     to_signature(peer, addr)
     peer.sign()
@@ -293,10 +292,12 @@ def to_ready(peer: RawPeer, addr: EntityAddr) -> None:
 
 
 WALK: dict[State, Callable[[RawPeer, EntityAddr], None]] = {
+    State.BANNER_ACCEPTING: to_banner,
     State.HELLO_ACCEPTING: to_hello,
     State.AUTH_ACCEPTING: to_auth,
     State.AUTH_ACCEPTING_MORE: to_auth_more,
     State.AUTH_ACCEPTING_SIGN: to_signature,
+    State.COMPRESS_ACCEPTING: to_compression,
     State.SESSION_ACCEPTING: to_session,
     State.READY: to_ready,
 }
@@ -310,6 +311,10 @@ class _TwoRounds(ServerExchange):
         return ServerMore(b"go on") if payload == b"more" else DummyServer().start(EntityType.CLIENT, 1).request(payload)  # type: ignore[arg-type]
 
 
+    def request_more(self, payload: bytes) -> ServerMore:
+        return ServerMore(b"go on")
+
+
 class TwoRounds(DummyServer):
     """Asks for more if told to."""
 
@@ -321,10 +326,18 @@ def two_rounds(config: Config) -> AuthRegistry:
     return AuthRegistry(EntityType.OSD, config, [DummyClient()], [TwoRounds()])
 
 
+#: A server in which every state can be reached.
+EVERY_STATE: dict[str, Any] = {"auth": two_rounds, "ms_osd_compress_mode": "force"}
+
+
+def test_there_is_a_way_into_every_state() -> None:
+    assert set(WALK) == ACCEPTING_STATES | {State.READY}
+
+
 @pytest.mark.parametrize("state", WALK, ids=str)
 def test_every_frame_of_the_wrong_state(lab: Lab, caplog: pytest.LogCaptureFixture, state: State) -> None:
-    victim = Victim(lab, caplog, auth=two_rounds)
-    wrong = [tag for tag in TAGS if tag not in EXPECTED[state]]
+    victim = Victim(lab, caplog, **EVERY_STATE)
+    wrong = [tag for tag in TAGS if tag not in EXPECTED.get(state, ())]
     assert len(wrong) >= len(TAGS) - 4
     for tag in wrong:
         caplog.clear()
@@ -333,7 +346,8 @@ def test_every_frame_of_the_wrong_state(lab: Lab, caplog: pytest.LogCaptureFixtu
             peer.send(assemble(tag, [bytes(8)]))
             peer.wait_closed()
         lab.wait_until(lambda: victim.faults(), f"the fault at {describe_tag(tag)} in {state}")
-        assert f"(was {state}) fault: {describe_tag(tag)} in state {state}" in victim.faults()[0]
+        what = "the peer's first bytes" if state is State.BANNER_ACCEPTING else f"{describe_tag(tag)} in state {state}"
+        assert f"(was {state}) fault: {what}" in victim.faults()[0]
         assert len(victim.faults()) == 1
     if state is State.READY:  # these were announced to the user
         lab.wait_count(victim.node, "ms_handle_reset", len(wrong))
@@ -388,9 +402,49 @@ def test_auth_requests_without_end_are_bounded(victim: Victim) -> None:
     victim.check_fault("AUTH_REQUEST in state AUTH_ACCEPTING: the peer sent more than 1048576 bytes without authenticating")
 
 
+def test_ten_thousand_refused_requests_and_then_a_right_one(victim: Victim) -> None:
+    """As long as they are small, it may try for as long as it is given time."""
+    request = assemble(Tag.AUTH_REQUEST, [AuthRequestFrame(77, (1,), b"").payload()])
+    with victim.dial() as peer:
+        to_auth(peer, victim.addr)
+        for _ in range(100):
+            peer.send(request * 100)
+            for _ in range(100):
+                assert peer.recv_raw_frame().tag == Tag.AUTH_BAD_METHOD
+        peer.log_in()
+        peer.sign()
+        peer.identify(victim.addr)
+    victim.lab.wait_count(victim.node, "ms_handle_reset")
+    victim.node.seen.calls.clear()
+    victim.check_left()
+
+
+def test_floods_that_are_never_read(lab: Lab, caplog: pytest.LogCaptureFixture, rng: random.Random) -> None:
+    """The server is asked for more and asks for more, the other is told again and again that its session is gone: our answers are
+    kept for as long as a handshake may take, and no longer."""
+    victim = Victim(lab, caplog, auth=two_rounds)
+    victim.node.messenger.config.ms_accept_handshake_timeout = 2.0
+    caplog.clear()
+    with victim.dial() as asker, victim.dial() as guesser:
+        to_auth_more(asker, victim.addr)
+        to_session(guesser, victim.addr)
+        asker.send(assemble(Tag.AUTH_REQUEST_MORE, [AuthRequestMoreFrame(b"more").payload()]) * 10_000)
+        guesses = [rng.getrandbits(62) for _ in range(5)]
+        wish = SessionReconnectFrame(guesser.client_ident(victim.addr).addrs, *guesses)
+        with suppress(ConnectionError):
+            while True:
+                guesser.send(assemble(Tag.SESSION_RECONNECT, [wish.payload()]) * 100)
+        asker.wait_closed()
+    lab.wait_until(lambda: len(victim.faults()) == 2, "both to be given up")
+    reasons = {fault.partition(" fault: ")[2].partition(":")[0] for fault in victim.faults()}
+    assert reasons == {f"not READY in time, still {state}" for state in ("AUTH_ACCEPTING_MORE", "SESSION_ACCEPTING")}
+    victim.check_unharmed()
+
+
 WRONG_IDENTS: dict[str, tuple[dict[str, Any], str]] = {
     "no address": ({"addrs": EntityAddrVec()}, "do not start with an address"),
     "a blank address": ({"addrs": EntityAddrVec([EntityAddr()])}, "do not start with an address"),
+    "a global_seq at its end": ({"global_seq": (1 << 64) - 1}, f"global_seq {(1 << 64) - 1} is not plausible"),
     "another target": ({"target": EntityAddr.parse("v2:127.0.0.1:1/1")}, "the client dialled v2:127.0.0.1:1/1, we are v2:"),
 }
 
@@ -403,6 +457,33 @@ def test_wrong_idents(victim: Victim, name: str) -> None:
         peer.send_frame(replace(peer.client_ident(victim.addr), **changes))
         peer.wait_closed()
     victim.check_fault("CLIENT_IDENT in state SESSION_ACCEPTING: ", cause)
+
+
+@pytest.mark.parametrize("whose", ["ours", "another's"])
+def test_an_ident_under_a_false_name(victim: Victim, whose: str) -> None:
+    """Nothing proves an address. A server that registers nobody cannot be confused; it just serves one more."""
+    theirs = victim.node.seen.last_accepted
+    assert theirs
+    false = victim.node.addrs if whose == "ours" else theirs.peer_addrs
+    with victim.dial() as peer:
+        to_session(peer, victim.addr)
+        peer.send_frame(replace(peer.client_ident(victim.addr), addrs=false, global_seq=(1 << 63) - 1))
+        peer.recv_frame(ServerIdentFrame)
+        messenger = victim.node.messenger
+        assert messenger.connect_to(EntityType.OSD, messenger.myaddrs) is messenger.get_loopback_connection()
+    victim.lab.wait_count(victim.node, "ms_handle_reset")
+    victim.node.seen.calls.clear()
+    victim.check_left()
+
+
+@pytest.mark.parametrize("counter", ["connect_seq", "global_seq"])
+def test_a_reconnect_at_the_end_of_a_counter(victim: Victim, counter: str) -> None:
+    with victim.dial() as peer:
+        to_session(peer, victim.addr)
+        wish = SessionReconnectFrame(peer.client_ident(victim.addr).addrs, 1, 2, 3, 4, 5)
+        peer.send_frame(replace(wish, **{counter: (1 << 64) - 1}))
+        peer.wait_closed()
+    victim.check_fault("SESSION_RECONNECT in state SESSION_ACCEPTING: ", f"{counter} {(1 << 64) - 1} is not plausible")
 
 
 def test_a_guessed_session_is_answered_with_a_reset(victim: Victim, rng: random.Random) -> None:
@@ -485,21 +566,36 @@ def test_repeated_and_skipped_sequence_numbers(victim: Victim) -> None:
     assert changed == {"duplicates_dropped": 3, "sequence_gaps": 1}
 
 
+def test_a_sequence_number_at_its_end(victim: Victim) -> None:
+    """A peer that gets there has nothing more to say: what follows is not new."""
+    lab, node, last = victim.lab, victim.node, (1 << 64) - 1
+    before = node.core_stat("duplicates_dropped")
+    with victim.dial() as peer:
+        peer.become_client(victim.addr)
+        for seq in last - 1, last, 0, 1, last:
+            peer.send_message(RAW_FAST, seq, tid=1000)
+        lab.wait_until(lambda: node.core_stat("duplicates_dropped") == before + 3, "three to be dropped")
+        assert [call.seq for call in node.seen.messages if call.tid == 1000] == [last - 1, last]
+    lab.wait_count(node, "ms_handle_reset")
+    node.seen.calls.clear()
+    victim.check_left()
+
+
 # ---- silence, and too many at once ----
 
 
 @pytest.mark.contract("H2", "H6")
 def test_silent_peers_are_dropped_in_time(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
     """One in each state, all at once, as each must come there in time."""
-    victim = Victim(lab, caplog, auth=two_rounds)
+    victim = Victim(lab, caplog, **EVERY_STATE)
     victim.node.messenger.config.ms_accept_handshake_timeout = 2.0
     caplog.clear()
-    states = [State.BANNER_ACCEPTING, *list(WALK)[:-1]]
+    states = [state for state in WALK if state is not State.READY]
     with ExitStack() as cleanup:
         peers = []
         for state in states:
             peers.append(cleanup.enter_context(victim.dial()))
-            WALK.get(state, to_banner)(peers[-1], victim.addr)
+            WALK[state](peers[-1], victim.addr)
         for peer in peers:
             peer.wait_closed()
     lab.wait_until(lambda: len(victim.faults()) == len(states), "the faults")
