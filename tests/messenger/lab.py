@@ -24,8 +24,12 @@ __all__ = ["LOOPBACK", "Lab", "Node", "resident_bytes"]
 
 LOOPBACK = "v2:127.0.0.1:0"
 
-#: Quick to dial again and predictable; a port that is taken is an error at once.
-QUICK = {"ms_initial_backoff": 0.02, "ms_max_backoff": 1, "ms_backoff_jitter": 0, "ms_bind_retry_count": 0}
+#: Quick to dial again and predictable; a port that is taken is an error at once. The kernel picks ports: those of the range are
+#: soon taken again, and an entity of another run may still be dialling one.
+QUICK = {
+    "ms_initial_backoff": 0.02, "ms_max_backoff": 1, "ms_backoff_jitter": 0, "ms_bind_retry_count": 0,
+    "ms_bind_port_min": 0, "ms_bind_port_max": 0,
+}  # fmt: skip
 
 #: Every messenger of the process is another entity, also to a server that keeps clients apart by their addresses.
 _nonces = itertools.count(os.getpid() << 8)

@@ -62,6 +62,7 @@ class RawPeer:
     """Either side of a connection. Every receive has the test's deadline."""
 
     def __init__(self, sock: socket.socket, deadline: Deadline) -> None:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # frames that follow one another are not held back
         self.sock = sock
         self._deadline = deadline
         self._parser = Parser(1)
