@@ -47,7 +47,7 @@ class Stack:
             raise ValueError(f"a stack has 1 to {MAX_WORKERS} workers, not {workers}")
         self.kind = kind
         self.thread_starter = thread_starter
-        self.workers = tuple(Worker(id, poll_us) for id in range(workers))
+        self.workers = tuple(_make_workers(workers, poll_us))
         self._process_id = os.getpid()
         self._lock = threading.Lock()
         self._started = False
@@ -144,6 +144,20 @@ class Stack:
     def _check_not_on_a_worker(self, what: str) -> None:
         if self.in_worker_thread():
             raise RuntimeError(f"{what} on a worker thread would wait for itself")
+
+
+def _make_workers(count: int, poll_us: int) -> list[Worker]:
+    """All of them, or none: each holds descriptors."""
+    made: list[Worker] = []
+    try:
+        for id in range(count):
+            made.append(Worker(id, poll_us))
+    except BaseException:
+        for worker in made:
+            worker.stop()
+            worker.join()
+        raise
+    return made
 
 
 @atexit.register
