@@ -23,7 +23,7 @@ __all__ = ["Processor"]
 _log = get_logger("net")
 
 #: While accept fails, it is tried again after so long, doubling up to the second number.
-_FIRST_PAUSE_NS, _LAST_PAUSE_NS = 10_000_000, 1_000_000_000
+_FIRST_PAUSE_NS, _LAST_PAUSE_NS = 10_000_000, 500_000_000
 
 #: Errors of the connection at the head of the backlog: Linux hands them to accept, and the next one may be fine.
 _GO_ON = frozenset(
@@ -39,7 +39,7 @@ class Processor:
     one reference of the worker, from then on. If it raises, both are given back. A call may be under way while
     ``stop()`` returns.
 
-    Two things bound it. While accept fails for want of descriptors or memory, it pauses, 10 ms at first and 1 s at
+    Two things bound it. While accept fails for want of descriptors or memory, it pauses, 10 ms at first and half a second at
     most. And no more than ``ms_accept_max_handshakes`` accepted sockets are unfinished at once: the user calls
     ``handshake_finished()`` once for each socket it was given, when the session is ready or the socket is closed.
     """
