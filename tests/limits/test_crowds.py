@@ -30,7 +30,7 @@ def test_dialled_and_dropped(count: int, waits: bool, deadline: Deadline) -> Non
                 side.wait_until(deadline, lambda now: now["connections"] == 0, "all to be gone")
             return [side.stats() | side.ask(do="files") for side in (client, server)]
 
-        before = cycle(max(2 * AT_ONCE, count // 10))
+        before = cycle(max(2 * AT_ONCE, count // 3))
         after = cycle(count)
         for was, now in zip(before, after, strict=True):
             grown_bytes = now["resident_bytes"] - was["resident_bytes"]

@@ -650,3 +650,21 @@ def test_a_stateful_server_survives_it_too(lab: Lab, caplog: pytest.LogCaptureFi
         "the fault in the log",
     )
     lab.connected_pair(server)
+
+
+def test_a_false_name_costs_a_lossless_session_a_reset(lab: Lab) -> None:
+    """A server that keeps sessions takes whoever comes under a client's address for that client, restarted. The real one is told
+    that its session is gone, and has a new one at once."""
+    server, client, connection = lab.connected_pair(
+        lab.server(Policy.stateful_server()), lab.client(Policy.lossless_client(), ms_initial_backoff=0.001)
+    )
+    theirs = server.seen.last_accepted
+    assert theirs
+    with RawPeer.dial(server.addrs[0], lab.deadline) as peer:
+        to_session(peer, server.addrs[0])
+        peer.send_frame(replace(peer.client_ident(server.addrs[0], cookie=4711), addrs=theirs.peer_addrs, global_seq=1))
+        peer.recv_frame(ServerIdentFrame)
+        lab.wait_count(client, "ms_handle_remote_reset")
+        peer.wait_closed()
+    lab.round_trip(client, connection)
+    assert server.connections() == [theirs], "one session, as before"

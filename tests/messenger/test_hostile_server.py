@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 import pytest
@@ -200,6 +200,29 @@ def test_every_frame_of_the_wrong_state(victim: Victim, state: State) -> None:
             victim.check_fault(f"(was {state}) fault: ", "are not a banner")
         else:
             victim.check_fault(f"(was {state}) fault: {describe_tag(tag)} in state {state}")
+    victim.check_mended()
+
+
+NOT_A_BANNER = {
+    "msgr1": b"ceph v027" + bytes(300),
+    "HTTP": b"HTTP/1.1 400 Bad Request\r\n\r\n",
+    "TLS": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(range(64)),
+    "zeros": bytes(64),
+    "a short payload": b"ceph v2\n\x0f\0" + bytes(15),
+    "garbage behind it": OUR_BANNER.encode() + bytes(64),
+}
+
+
+@pytest.mark.parametrize("name", NOT_A_BANNER)
+def test_no_server_of_ours(victim: Victim, name: str) -> None:
+    """As a whole, and byte by byte."""
+    data = NOT_A_BANNER[name]
+    for size in len(data), 1:
+        with victim.dial() as peer, suppress(ConnectionError):
+            for first in range(0, len(data), size):
+                peer.raw.send(data[first : first + size])
+            peer.has_left()
+        victim.check_fault("CONNECTING) fault: ")
     victim.check_mended()
 
 
