@@ -29,6 +29,7 @@ def fill(connection: Any, payload: bytes) -> int:
     pytest.fail("the queue has no bound")
 
 
+@pytest.mark.contract("H3")
 def test_a_full_queue_raises_and_tells_when_it_has_drained(lab: Lab) -> None:
     server, client = lab.server(seen=lab.dispatcher()), lab.client(ms_send_queue_max_bytes=1000)
     with lab.stopped():
@@ -61,6 +62,7 @@ def test_an_empty_queue_takes_any_one_message(lab: Lab) -> None:
     lab.wait_until(lambda: len(server.seen.messages) == 1, "the message")
 
 
+@pytest.mark.contract("H3")
 def test_0_is_unbounded(lab: Lab) -> None:
     server, client = lab.server(seen=lab.dispatcher()), lab.client(ms_send_queue_max_bytes=0)
     payload = bytes(1 << 20)
@@ -73,6 +75,7 @@ def test_0_is_unbounded(lab: Lab) -> None:
         connection.mark_down()
 
 
+@pytest.mark.contract("H3")
 def test_a_lossless_queue_is_drained_by_acknowledgements(lab: Lab) -> None:
     client = lab.client(Policy.lossless_client(), ms_send_queue_max_bytes=1000)
     with RawListener(lab.deadline) as listener:
