@@ -26,7 +26,9 @@ def main() -> None:
     with Link.between(1) as link:
         back_ms = [1e3 * seconds for _ in range(arguments.rounds) for seconds in link.interrupt(rng)]
     with Link.between(arguments.connections) as link:
+        before_s = link.cpu_s()
         cuts = [link.cut() for _ in range(arguments.cuts)]
+        cpu_s = [(after - before) / arguments.cuts for before, after in zip(before_s, link.cpu_s(), strict=True)]
     found = {
         "seed": seed,
         "rounds": arguments.rounds,
@@ -35,6 +37,8 @@ def main() -> None:
         "first_message_max_ms": round(max(back_ms), 3),
         "connections": arguments.connections,
         "all_back_s": [round(max(each), 3) for each in cuts],
+        "server_cpu_s": round(cpu_s[0], 3),
+        "client_cpu_s": round(cpu_s[1], 3),
     }
     if arguments.json:
         print(json.dumps(found))
@@ -44,6 +48,7 @@ def main() -> None:
         print(f"  first message {name}  {found[f'first_message_{name}_ms']:8.3f} ms")
     print(f"{arguments.connections} connections cut at once, {arguments.cuts} times; each has had a message answered after:")
     print("  " + "  ".join(f"{max(each):.3f} s" for each in cuts))
+    print("  CPU time of each cut: server {:.3f} s, clients {:.3f} s".format(*cpu_s))
 
 
 if __name__ == "__main__":

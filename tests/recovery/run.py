@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
+from bench.process import process_cpu_ns
 from tests.proxy.child import Child
 from tests.recovery.setting import PAUSE_S
 
@@ -29,6 +30,10 @@ class Link:
             clients = cleanup.enter_context(Child("tests.recovery.clients", server.read()["addr"], str(count)))
             clients.read()
             yield cls(server, clients)
+
+    def cpu_s(self) -> tuple[float, float]:
+        """CPU time of the server and of the clients so far."""
+        return process_cpu_ns(self._server.pid) / 1e9, process_cpu_ns(self._clients.pid) / 1e9
 
     def cut(self) -> list[float]:
         """All connections at once. Seconds from then until each has had its message answered; checks that none is lost."""
