@@ -41,7 +41,7 @@ def test_silent_and_slow_peers(friend: Process, deadline: Deadline) -> None:
         for each in silent, slow:
             each.ask(do="wait_closed")
         after = server.wait_until(deadline, lambda now: now["connections"] == 2, "only the honest ones to be left")
-        assert after["timeouts"] == SILENT + SLOW
+        assert after["timeouts"] >= SILENT + SLOW
         assert (after["accepts"], after["resets"]) == (2, 0), "nobody was told of a stranger"
         friend.ask(do="ask")
 
