@@ -117,12 +117,7 @@ class Worker:
 
     def step(self, max_wait_ns: int = 0) -> int:
         """One turn by hand, for a stack whose thread starter starts none; the caller is the owner meanwhile."""
-        center = self.core.center
-        former, center.owner = center.owner, threading.get_ident()
-        try:
-            return self.core.turn(max_wait_ns)
-        finally:
-            center.owner = former
+        return self.core.turn(max_wait_ns)
 
     @property
     def is_closed(self) -> bool:

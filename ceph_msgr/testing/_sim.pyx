@@ -172,12 +172,15 @@ def step():
     return sim_step(world) == 1
 
 
-def run_until(int64_t limit_ns):
-    cdef int ran = 0
-    while sim_next_ns(world) <= limit_ns:
+def run_until(int64_t end_ns):
+    sim_advance(world, end_ns)
+    while sim_next_ns(world) <= end_ns:
         sim_step(world)
-        ran += 1
-    return ran
+
+
+def run_for(int64_t duration_ns):
+    run_until(sim_now_ns(world) + duration_ns)
+    return sim_now_ns(world)
 
 
 def stats():

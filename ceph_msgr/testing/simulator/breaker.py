@@ -16,7 +16,8 @@ from ceph_msgr.wire.addr import EntityAddrVec
 
 __all__ = ["Breaker"]
 
-_CHUNK_BYTES = (1, 3, 33, 500, 1_460, 20_000, 0)
+#: Single bytes now and then: they cost a hundred times as many steps.
+_CHUNK_BYTES = (1, 33, 33, 500, 500, 1_460, 1_460, 20_000, 20_000, 0)
 _LATENCIES_NS = (0, 10_000, 50_000, 200_000, 1_000_000, 20_000_000)
 _WINDOW_BYTES = (500, 4_000, 20_000, 65_536, 1 << 18)
 _BYTES_PER_S = (0, 0, 100_000_000, 1_000_000)
@@ -91,7 +92,7 @@ class Breaker:
         jitter_ns = (0, 10_000, latency_ns)[which % 3]
         bytes_per_s = _BYTES_PER_S[how // 7 % len(_BYTES_PER_S)]
         chunk_bytes = _CHUNK_BYTES[pieces % len(_CHUNK_BYTES)]
-        window_bytes = _WINDOW_BYTES[pieces // 7 % len(_WINDOW_BYTES)]
+        window_bytes = _WINDOW_BYTES[pieces // len(_CHUNK_BYTES) % len(_WINDOW_BYTES)]
         _sim.set_link(*self._link(which), latency_ns, jitter_ns, bytes_per_s, chunk_bytes, window_bytes)
         self.count += 1
 

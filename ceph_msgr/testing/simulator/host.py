@@ -36,6 +36,7 @@ class Host:
         self._place = number
         first = _sim.pollers()
         self.stack = Stack(workers=workers, poll_us=0, thread_starter=_start_no_thread)
+        self._workers = self.stack.workers
         self._pollers = range(first, _sim.pollers())
         #: What a worker did may be for another one; its own poller tells whether it is done.
         self._others = [[poller for poller in self._pollers if poller != own] for own in self._pollers]
@@ -58,11 +59,6 @@ class Host:
     # ---- stepping ----
 
     @property
-    def has_callbacks(self) -> bool:
-        """Whether something waits for the dispatch thread there would be."""
-        return self._count_callbacks() > 0
-
-    @property
     def throttles(self) -> tuple[Throttle, Throttle]:
         """Those of the messenger itself: of what is between reading and the end of the callbacks."""
         return self.messenger.dispatch_throttle, self.messenger.dispatch_message_throttle
@@ -71,7 +67,7 @@ class Host:
         """One turn of a worker."""
         _sim.enter(self._place)
         calls = _sim.calls()
-        if self.stack.workers[index].step(max_wait_ns) or _sim.calls() != calls:
+        if self._workers[index].step(max_wait_ns) or _sim.calls() != calls:
             self._look(self._others[index])
 
     def step_callback(self) -> None:
@@ -82,7 +78,7 @@ class Host:
 
     def _look(self, pollers: Iterable[int]) -> None:
         """Who may have something to do now: the dispatch thread, and the workers of these pollers."""
-        if self.has_callbacks:
+        if self._count_callbacks():
             self.world.waiting[self] = None
         else:
             self.world.waiting.pop(self, None)

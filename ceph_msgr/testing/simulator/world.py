@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import random
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from ceph_msgr import _core
@@ -82,23 +83,23 @@ class World:
 
     def step(self, limit_ns: int) -> bool:
         """One step of somebody, or of time if there is nothing to do. False if nothing happens before ``limit_ns``."""
-        ready: list[int | Host] = [*_sim.awake(), *self.waiting]
-        if not ready:
+        awake = _sim.awake()
+        waiting = len(self.waiting)
+        choices = len(awake) + waiting
+        if not choices:
             next_ns = min(_sim.next_ns(), _sim.idle_until_ns())
             if next_ns > limit_ns or next_ns == _FOR_EVER:
                 return False
-            _sim.advance(next_ns)
             _sim.run_until(next_ns)
             return True
         self.steps += 1
-        chance = self._chance
-        chosen = ready[0] if len(ready) == 1 else ready[int(chance.random() * len(ready))]
-        if isinstance(chosen, int):
-            host, index = self._owners[chosen]
-            host.step_worker(index, _ONE_ROUND_NS if chance.random() < _ONE_ROUND_SHARE else _WHOLE_TURN_NS)
-        elif chance.random() >= chosen.laziness:
-            chosen.step_callback()
-        now_ns = _sim.now_ns() + int(chance.random() * _STEP_NS)
-        _sim.advance(now_ns)
-        _sim.run_until(now_ns)
-        return now_ns < limit_ns
+        random = self._chance.random
+        chosen = int(random() * choices) if choices > 1 else 0
+        if chosen < len(awake):
+            host, index = self._owners[awake[chosen]]
+            host.step_worker(index, _ONE_ROUND_NS if random() < _ONE_ROUND_SHARE else _WHOLE_TURN_NS)
+        else:
+            host = next(islice(self.waiting, chosen - len(awake), None))
+            if random() >= host.laziness:
+                host.step_callback()
+        return _sim.run_for(int(random() * _STEP_NS)) < limit_ns
