@@ -189,10 +189,11 @@ class Decoder:
 
     def _take(self, kind: str, size: int) -> memoryview:
         start = self._position
-        if size > self.remaining:
+        end = start + size
+        if end > len(self._view):
             raise DecodeError(f"{self._what}: {kind} at byte {start} needs {size} bytes, {self.remaining} left")
-        self._position += size
-        return self._view[start : self._position]
+        self._position = end
+        return self._view[start:end]
 
     def u8(self) -> int:
         return int.from_bytes(self._take("u8", 1), "little")

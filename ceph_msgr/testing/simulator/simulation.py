@@ -27,7 +27,7 @@ _LOOK_NS = 200_000_000
 #: Many times what a run takes: whoever goes on after that runs in a circle.
 _MAX_STEPS, _MAX_STEPS_PER_FAULT = 100_000, 5_000
 #: Bodies of messages are parts of it.
-_BLOCK_BYTES = 1 << 18
+_BLOCK = random.Random(0).randbytes(1 << 18)
 _PROBES = (FAST_TYPE, 127), (QUEUED_TYPE, 127)
 _PROBE_BYTES = 10
 
@@ -71,7 +71,7 @@ class Simulation:
         self.world = World(chance.randrange(1 << 63))
         if trace:
             self.world.log = []
-        self.model = Model(random.Random(0).randbytes(_BLOCK_BYTES))
+        self.model = Model(_BLOCK)
         self.cluster = Cluster(self.world, self.model, self.options, chance)
         self.breaker = Breaker(self.cluster, self._pass)
         self._is_healing = False
