@@ -40,6 +40,9 @@ def run_until(end_ns: int) -> None:
 def run_for(duration_ns: int) -> int:
     """The same from now on; returns what time it is."""
 
+def wait(limit_ns: int) -> bool:
+    """Time passes until a poller is awake. False, and nothing is so, if none would be before ``limit_ns``."""
+
 def stats() -> dict[str, int]: ...
 def calls() -> int:
     """Calls of the driver that did something."""

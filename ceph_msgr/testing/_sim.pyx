@@ -3,7 +3,7 @@
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.pycapsule cimport PyCapsule_New
-from libc.stdint cimport int64_t, uint64_t
+from libc.stdint cimport INT64_MAX, int64_t, uint64_t
 
 cdef extern from "cmsgr/cmsgr.h":
     ctypedef struct cmsgr_allocator:
@@ -172,10 +172,20 @@ def step():
     return sim_step(world) == 1
 
 
-def run_until(int64_t end_ns):
+cpdef run_until(int64_t end_ns):
     sim_advance(world, end_ns)
     while sim_next_ns(world) <= end_ns:
         sim_step(world)
+
+
+def wait(int64_t limit_ns):
+    cdef int64_t next_ns
+    while sim_awake(world, 0) < 0:
+        next_ns = min(sim_next_ns(world), sim_idle_until_ns(world))
+        if next_ns > limit_ns or next_ns == INT64_MAX:
+            return False
+        run_until(next_ns)
+    return True
 
 
 def run_for(int64_t duration_ns):

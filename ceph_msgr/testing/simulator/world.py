@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 __all__ = ["World"]
 
 NS_PER_S = 1_000_000_000
-_FOR_EVER = (1 << 63) - 1
 
 #: A worker that is stepped looks at everything that is ready, or makes one round only.
 _WHOLE_TURN_NS, _ONE_ROUND_NS = 250_000_000, 0
@@ -87,11 +86,7 @@ class World:
         waiting = len(self.waiting)
         choices = len(awake) + waiting
         if not choices:
-            next_ns = min(_sim.next_ns(), _sim.idle_until_ns())
-            if next_ns > limit_ns or next_ns == _FOR_EVER:
-                return False
-            _sim.run_until(next_ns)
-            return True
+            return _sim.wait(limit_ns)
         self.steps += 1
         random = self._chance.random
         chosen = int(random() * choices) if choices > 1 else 0
@@ -102,4 +97,12 @@ class World:
             host = next(islice(self.waiting, chosen - len(awake), None))
             if random() >= host.laziness:
                 host.step_callback()
+            elif not awake:
+                # Nobody else has anything to do: so long it would not be chosen, unless somebody wakes up.
+                until_ns = min(_sim.now_ns() + int(random() * _STEP_NS / (1 - host.laziness)), limit_ns)
+                if not _sim.wait(until_ns):
+                    _sim.run_until(until_ns)
+                    if until_ns == limit_ns:
+                        return False
+                    host.step_callback()
         return _sim.run_for(int(random() * _STEP_NS)) < limit_ns
