@@ -65,16 +65,16 @@ class Banner:
 
     def mismatch_with(self, peer: Banner) -> str:
         """Why these two sides can never talk to each other, empty if they can."""
-        if missing := peer.required & ~self.supported:
+        # Plain integers: the inverse of a flag holds only the bits that have names, and peers may require others.
+        if missing := peer.required & ~int(self.supported):
             return f"the peer requires protocol features 0x{missing:x}, we support 0x{self.supported:x}"
-        if missing := self.required & ~peer.supported:
+        if missing := self.required & ~int(peer.supported):
             return f"we require protocol features 0x{missing:x}, the peer supports 0x{peer.supported:x}"
         return ""
 
 
 #: What we announce unless the options ask for compression. Without COMPRESSION no peer ever asks for it.
-#: A plain integer: the inverse of a flag holds only the bits that have names, and peers may require others.
-OUR_BANNER = Banner(supported=int(ProtocolFeature.REVISION_1))
+OUR_BANNER = Banner(supported=ProtocolFeature.REVISION_1)
 
 
 def _describe_stranger(start: bytes) -> str:

@@ -67,3 +67,9 @@ def test_a_required_feature_that_the_other_lacks_is_a_mismatch() -> None:
     assert Banner(1).mismatch_with(Banner(3)) == ""
     assert "the peer requires protocol features 0x2" in Banner(1).mismatch_with(Banner(3, required=3))
     assert "we require protocol features 0x1" in Banner(1, required=1).mismatch_with(Banner(2))
+
+
+@pytest.mark.parametrize("ours", [OUR_BANNER, OUR_BANNER.with_compression()])
+@pytest.mark.parametrize("bit", range(2, 64))
+def test_a_required_feature_without_a_name_is_a_mismatch(ours: Banner, bit: int) -> None:
+    assert f"the peer requires protocol features {1 << bit:#x}" in ours.mismatch_with(Banner(3, required=1 << bit))
