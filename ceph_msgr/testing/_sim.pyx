@@ -21,10 +21,12 @@ cdef extern from "sim.h":
         int open_sockets, open_pollers
     ctypedef int sim_cut
     ctypedef int sim_death
+    ctypedef int sim_alteration
     enum:
         SIM_MAX_HOSTS
         SIM_CUTS
         SIM_DEATHS
+        SIM_ALTERATIONS
 
     int sim_world_new(sim_world **out)
     int sim_world_reset(sim_world *world, uint64_t seed)
@@ -45,6 +47,8 @@ cdef extern from "sim.h":
     void sim_stall(sim_world *world, int a, int b, int64_t until_ns)
     int sim_streams(const sim_world *world)
     void sim_cut_stream(sim_world *world, int nth, sim_cut kind, int side)
+    void sim_tap(sim_world *world, sim_alteration kind, int side, int64_t at)
+    const unsigned char *sim_tapped(const sim_world *world, int side, size_t *len)
     void sim_kill(sim_world *world, int host, sim_death kind)
     int64_t sim_next_ns(const sim_world *world)
     int sim_step(sim_world *world)
@@ -155,6 +159,18 @@ def cut_stream(int nth, int kind, int side):
     if not 0 <= kind < SIM_CUTS:
         raise ValueError(f"cut {kind} is not within 0..{SIM_CUTS - 1}")
     sim_cut_stream(world, nth, kind, side & 1)
+
+
+def tap(int kind=0, int side=0, int64_t at=0):
+    if not 0 <= kind < SIM_ALTERATIONS:
+        raise ValueError(f"alteration {kind} is not within 0..{SIM_ALTERATIONS - 1}")
+    sim_tap(world, kind, side & 1, at)
+
+
+def tapped(int side):
+    cdef size_t length
+    cdef const unsigned char *data = sim_tapped(world, side & 1, &length)
+    return data[:length] if length else b""
 
 
 def kill(int host, int kind):

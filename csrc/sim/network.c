@@ -54,6 +54,7 @@ int sim__new_stream(sim_world *w)
     }
     s->is_used = 1;
     s->events = 0;
+    sim__tap_stream(w, n);
     return n;
 }
 

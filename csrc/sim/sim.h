@@ -86,6 +86,17 @@ void sim_stall(sim_world *world, int a, int b, int64_t until_ns);
 int sim_streams(const sim_world *world);
 /* The n-th of them. `side` (0 dialled, 1 accepted) counts for the kinds that say "one". */
 void sim_cut_stream(sim_world *world, int nth, enum sim_cut kind, int side);
+/* One thing that happens to what a stream carries. */
+enum sim_alteration {
+    SIM_ALTER_NOTHING,
+    SIM_ALTER_BIT, /* bit `at` arrives flipped, bit 0 being the lowest of the first byte */
+    SIM_ALTER_END, /* behind `at` bytes nothing comes but the end of the stream */
+    SIM_ALTERATIONS
+};
+/* Taps the stream that is dialled next: what both sides send is kept, and what `side` (0 dialled, 1 accepted) sends is altered. */
+void sim_tap(sim_world *world, enum sim_alteration kind, int side, int64_t at);
+/* What that side has sent on the tapped stream, as it was before it was altered. Valid until more is sent. */
+const uint8_t *sim_tapped(const sim_world *world, int side, size_t *len);
 /* The sockets of this host lead nowhere from here on; peers see the kind of death. */
 void sim_kill(sim_world *world, int host, enum sim_death kind);
 

@@ -343,6 +343,7 @@ static ssize_t sock_sendmsg(void *ctx, int fd, const struct iovec *iov, int coun
         room -= part;
         sent += part;
     }
+    sim__tap_sent(w, file->stream, file->side, sent);
     out->wants_room = sent < wanted;
     sim__send_pipe(w, file->stream, file->side);
     return noted(w, 10, fd, sent || !wanted ? (int64_t)sent : -EAGAIN);

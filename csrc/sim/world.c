@@ -180,6 +180,8 @@ static void forget_everything(sim_world *w)
         free(w->files[i].backlog);
     free(w->streams);
     free(w->files);
+    free(w->tap.data[0]);
+    free(w->tap.data[1]);
     free(w->heap);
     free(w->pollers);
 }
@@ -195,6 +197,7 @@ int sim_world_reset(sim_world *w, uint64_t seed)
     w->now_ns = START_NS;
     w->wall_offset_ns = START_WALL_NS - START_NS;
     w->next_port = FIRST_PORT;
+    w->tap.stream = NO_STREAM;
     for (int a = 0; a <= SIM_MAX_HOSTS; a++)
         for (int b = a; b <= SIM_MAX_HOSTS; b++)
             w->pairs[a][b].link = QUIET_LINK;

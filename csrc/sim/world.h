@@ -82,6 +82,17 @@ typedef struct pair_t {
     int64_t stalled_until_ns;
 } pair_t;
 
+/* What a tapped stream carries: see sim_tap. */
+typedef struct tap_t {
+    int is_due; /* for the next stream */
+    int stream;
+    enum sim_alteration kind;
+    int side;
+    int64_t at;
+    uint8_t *data[2]; /* what each side has sent */
+    size_t len[2], cap[2];
+} tap_t;
+
 struct sim_world {
     cmsgr_allocator allocator;
     cmsgr_driver driver;
@@ -95,6 +106,7 @@ struct sim_world {
     int num_files;
     stream_t *streams;
     int num_streams;
+    tap_t tap;
     event_t *heap;
     size_t heap_len, heap_cap;
     uint64_t next_order;
@@ -119,6 +131,10 @@ void sim__send_pipe(sim_world *w, int stream, int side);
 void sim__close_end(sim_world *w, int stream, int side);
 size_t sim__room(sim_world *w, const stream_t *s, int side);
 void sim__made_room(sim_world *w, int stream, int side);
+
+/* tap.c */
+void sim__tap_stream(sim_world *w, int stream);
+void sim__tap_sent(sim_world *w, int stream, int side, size_t len);
 
 /* sockets.c */
 void sim__bind_driver(cmsgr_driver *driver);

@@ -345,6 +345,54 @@ static void test_failing_allocations(void)
     end();
 }
 
+/* What was sent is kept as it was; what arrives has one bit, or an end, that was not sent. The next stream is left alone. */
+static void test_a_tapped_stream(void)
+{
+    char bytes[8];
+    size_t len;
+
+    for (int side = 0; side < 2; side++)
+        for (int at = 0; at < 4; at++) {
+            int *from = side ? &accepted : &dialled, *to = side ? &dialled : &accepted;
+
+            begin(11);
+            sim_tap(world, SIM_ALTER_BIT, side, 8 * at + 5);
+            connect_both();
+            CHECK_EQ(send_bytes(*to, "x", 1), 1);
+            CHECK_EQ(send_bytes(*from, "ab", 2), 2);
+            CHECK_EQ(send_bytes(*from, "cd", 2), 2);
+            run();
+            CHECK_EQ(recv_bytes(*to, bytes, sizeof bytes), 4);
+            for (int i = 0; i < 4; i++)
+                CHECK_EQ(bytes[i], i == at ? "ABCD"[i] : "abcd"[i]);
+            CHECK_EQ(recv_bytes(*from, bytes, sizeof bytes), 1);
+            CHECK_EQ(bytes[0], 'x');
+            CHECK(!memcmp(sim_tapped(world, side, &len), "abcd", 4));
+            CHECK_EQ(len, 4);
+            close_fd(&dialled);
+            close_fd(&accepted);
+            run();
+            connect_both();
+            CHECK_EQ(send_bytes(*from, "abcd", 4), 4);
+            run();
+            CHECK_EQ(recv_bytes(*to, bytes, sizeof bytes), 4);
+            CHECK(!memcmp(bytes, "abcd", 4));
+            end();
+
+            begin(12);
+            sim_tap(world, SIM_ALTER_END, side, at);
+            connect_both();
+            CHECK_EQ(send_bytes(*from, "ab", 2), 2);
+            CHECK_EQ(send_bytes(*from, "cd", 2), 2);
+            CHECK_EQ(send_bytes(*to, "x", 1), 1);
+            run();
+            CHECK_EQ(recv_bytes(*to, bytes, sizeof bytes), at);
+            CHECK_EQ(recv_bytes(*to, bytes, sizeof bytes), 0);
+            CHECK_EQ(recv_bytes(*from, bytes, sizeof bytes), 1);
+            end();
+        }
+}
+
 static uint64_t digest_of_a_run(uint64_t seed, char last)
 {
     const sim_link link = {.latency_ns = 1000, .jitter_ns = 9000, .chunk_bytes = 5, .window_bytes = 100};
@@ -381,6 +429,7 @@ int main(void)
     test_deaths();
     test_unread_bytes_reset_the_peer();
     test_failing_allocations();
+    test_a_tapped_stream();
     test_the_same_seed_is_the_same_run();
     sim_world_free(world);
     return 0;
