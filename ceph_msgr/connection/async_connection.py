@@ -293,8 +293,9 @@ class AsyncConnection(Connection):
             self.gate.before([Breakpoint(Tag(tag), sent)], self._stream.continue_sent if sent else self._stream.continue_)
 
     def _on_odd_sequence(self, got: int, expected: int) -> None:
-        is_old = got < expected
-        error = RemoteProtocolError(f"message {got} {'comes again' if is_old else 'skips numbers'}, expected was {expected}")
+        is_old = got < expected or not expected
+        what = "comes again" if is_old else "skips numbers"
+        error = RemoteProtocolError(f"message {got} {what}, expected was {expected or 'none, the numbers are used up'}")
         self.log.info("%s", error)
         if self._config.ms_die_on_old_message if is_old else self._config.ms_die_on_skipped_message:
             self.messenger.fatal(error)

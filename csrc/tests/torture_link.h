@@ -21,6 +21,7 @@ typedef struct link_side {
     cmsgr_session *session;
     cmsgr_stream *stream;
     int faulted;        /* its stream said its last word */
+    int error;          /* what the last one said */
     uint64_t sent;      /* messages its session took: tids 1 to sent */
     uint64_t delivered; /* the peer's messages that came */
     const cmsgr_msg *held[LINK_MAX_HELD]; /* delivered in this step, not given back yet */
@@ -35,6 +36,7 @@ typedef struct torture_link {
     int listener;
     link_side side[2];
     int faults;
+    void (*on_keys)(struct torture_link *, int side); /* if not NULL: called when the stream of this side has got its keys */
 } torture_link;
 
 static const uint8_t link_banner[26] = "ceph v2\n\x10\x00\x01";
@@ -210,6 +212,8 @@ static inline int link_on_hello(torture_link *l, int side)
 
     if (l->secure)
         result = cmsgr_stream_set_keys(s->stream, link_secret, sizeof link_secret, side == 0);
+    if (result == 0 && l->on_keys)
+        l->on_keys(l, side);
     if (result == 0)
         result = cmsgr_stream_set_compression(s->stream, l->compression, 1000);
     cmsgr_session_get_info(s->session, &info);
@@ -283,6 +287,7 @@ static inline void link_on_item(torture_link *l, int side, const cmsgr_item *ite
     default:
         CHECK_EQ(item->kind, CMSGR_ITEM_FAULT);
         s->faulted = 1;
+        s->error = item->error;
         l->faults++;
     }
 }

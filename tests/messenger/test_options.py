@@ -209,6 +209,21 @@ def test_repeated_and_skipped_numbers(lab: Lab, caplog: pytest.LogCaptureFixture
 
 
 @pytest.mark.usefixtures("fatal_hook")
+@pytest.mark.contract("H2")
+@pytest.mark.parametrize("seq", [1, 0, 2**64 - 1])
+def test_every_number_is_old_behind_the_last_one(lab: Lab, seq: int) -> None:
+    server = lab.server(ms_die_on_old_message=True)
+    fatal = Fatal(lab, server)
+    with RawPeer.dial(server.addrs[0], lab.deadline) as peer:
+        peer.become_client(server.addrs[0])
+        peer.send_message(RAW_FAST, 2**64 - 1)
+        lab.wait_until(lambda: len(server.seen.messages) == 1, "the message with the last number")
+        assert not fatal.errors
+        peer.send_message(RAW_FAST, seq)
+        assert fatal.wait() == f"message {seq} comes again, expected was none, the numbers are used up"
+
+
+@pytest.mark.usefixtures("fatal_hook")
 @pytest.mark.parametrize("is_fatal", [True, False])
 def test_a_message_that_cannot_be_decoded(lab: Lab, is_fatal: bool) -> None:
     server, client = lab.server(ms_die_on_bad_msg=is_fatal), lab.client()

@@ -615,7 +615,7 @@ typedef struct cmsgr_item {
     cmsgr_span payload;     /* FRAME: the segments; for the banner, its payload. FAULT of the banner: what came */
     cmsgr_span wire;        /* FRAME: the bytes on the wire */
     int error;              /* FAULT */
-    uint64_t got, expected; /* FAULT, SEQUENCE: the numbers compared */
+    uint64_t got, expected; /* FAULT, SEQUENCE: the numbers compared; nothing follows 2^64 - 1, so 0 is expected there */
 } cmsgr_item;
 
 /*
