@@ -1,6 +1,6 @@
 """Every single-bit flip and every truncation of a recorded session is seen, in each mode.
 
-``CEPH_MSGR_CORRUPTION=full`` tries all of them, a quarter of an hour; otherwise a sample.
+``CEPH_MSGR_CORRUPTION=full`` tries all of them, 20 minutes; otherwise a sample.
 """
 
 from __future__ import annotations
