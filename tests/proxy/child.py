@@ -21,8 +21,9 @@ class Child:
     """``python -m MODULE ARGUMENTS``; killed at the end of the context if it has not ended by then."""
 
     def __init__(self, module: str, *arguments: str) -> None:
+        # Of a group of its own: Ctrl-C is for whoever gives the orders.
         self._process = subprocess.Popen(
-            [sys.executable, "-m", module, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0
+            [sys.executable, "-m", module, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0, process_group=0
         )
         self._unread = b""
 

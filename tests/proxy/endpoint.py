@@ -17,6 +17,8 @@ from ceph_msgr.auth import AuthRegistry, Keyring
 from tests.proxy.journal import Journal, Payloads
 from tests.proxy.setting import Setting
 
+__all__ = ["BURST", "Endpoint", "Session", "main"]
+
 #: Faults are to be noticed and gone over soon; the queue bounds what is sent again after each.
 _OPTIONS = {
     "ms_initial_backoff": 0.005, "ms_max_backoff": 0.1, "ms_bind_port_min": 0, "ms_bind_port_max": 0,
@@ -25,14 +27,14 @@ _OPTIONS = {
 }  # fmt: skip
 
 #: Of messages of one session, before the next one has its turn.
-_BURST = 200
-#: Callbacks wake the sender; past this it looks by itself.
-_LOOK_AGAIN_S = 0.1
+BURST = 200
 _END_TIMEOUT_S = 60.0
 
 
 class Session(Dispatcher):
     """One messenger, the connection it sends on, and its journals."""
+
+    journal_type: type[Any] = Journal
 
     def __init__(self, setting: Setting, side: int, number: int, stack: Stack, changed: threading.Condition) -> None:
         name = setting.pair.names[side]
@@ -49,7 +51,7 @@ class Session(Dispatcher):
         if self.listens:
             self.messenger.bind("127.0.0.1:0")
         self.messenger.add_dispatcher_head(self)
-        self.sent, self.received = Journal(), Journal()
+        self.sent, self.received = self.journal_type(), self.journal_type()
         #: Of a lossy session: with which number each connection began. All but the last one were reset.
         self.starts: list[int] = []
         self.resets = 0
@@ -146,10 +148,15 @@ class Session(Dispatcher):
 class Endpoint:
     """All sessions of one side, and the thread that sends in them."""
 
+    session_type = Session
+    #: Callbacks wake the sender; past this it looks by itself.
+    look_again_s = 0.1
+
     def __init__(self, setting: Setting, side: int) -> None:
         self._changed = threading.Condition()
         self._stack = Stack(workers=2)
-        self._sessions = [Session(setting, side, number, self._stack, self._changed) for number in range(setting.sessions)]
+        numbers = range(setting.sessions)
+        self._sessions = [self.session_type(setting, side, number, self._stack, self._changed) for number in numbers]
         self._sender = threading.Thread(target=self._send, name="sender")
         self._is_stopped = self._is_halted = False
         self.listening = [str(session.messenger.myaddrs) for session in self._sessions if session.listens]
@@ -161,10 +168,14 @@ class Endpoint:
                 for session in self._sessions:
                     session.mend()
             else:
-                has_room = sum(session.send(_BURST) for session in self._sessions) > 0
+                has_room = self._send_round()
             if not has_room:
                 with self._changed:
-                    self._changed.wait(_LOOK_AGAIN_S)
+                    self._changed.wait(self.look_again_s)
+
+    def _send_round(self) -> bool:
+        """A burst in each session; False if none has room for more."""
+        return sum(session.send(BURST) for session in self._sessions) > 0
 
     # ---- orders ----
 
@@ -218,9 +229,9 @@ class Endpoint:
         return dict(found)
 
 
-def main() -> None:
+def main(endpoint_type: type[Endpoint] = Endpoint) -> None:
     side, setting = int(sys.argv[1]), Setting.from_json(sys.argv[2])
-    endpoint = Endpoint(setting, side)
+    endpoint = endpoint_type(setting, side)
     print(json.dumps({"listening": endpoint.listening}), flush=True)
     for line in sys.stdin:
         print(json.dumps(endpoint.obey(json.loads(line))), flush=True)

@@ -5,24 +5,17 @@ from __future__ import annotations
 import bisect
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
-from ceph_msgr import EntityAddrVec
-from ceph_msgr.auth import Keyring
-from ceph_msgr.testing.proxy import FaultProxy
-from tests.proxy.child import Child
 from tests.proxy.journal import Journal
 from tests.proxy.setting import Setting
+from tests.proxy.sides import Sides, States, received_of
 
-__all__ = ["Result", "Run"]
+__all__ = ["MESSAGE_BYTES", "Result", "Run"]
 
-#: Nothing received and no fault for so long: stuck.
-_PATIENCE_S = 90.0
-_POLL_S = 0.05
 #: On the wire, on average; see ``journal``.
-_MESSAGE_BYTES = 260
+MESSAGE_BYTES = 260
 _MIN_GAP_BYTES, _MAX_GAP_BYTES = 2 << 10, 256 << 10
 
 
@@ -58,80 +51,30 @@ class Run:
     def __init__(
         self, setting: Setting, *, faults: int, messages: int, progress: Callable[[int, int], None] | None = None
     ) -> None:
-        if setting.mode == "secure":
-            setting = _with_keyring(setting)
-        self._setting = setting
+        self._setting = setting.with_keys()
         self._faults = faults
         self._messages = messages
         self._progress = progress
 
     def execute(self) -> Result:
         began_s = time.monotonic()
-        with ExitStack() as stack:
-            proxy = stack.enter_context(FaultProxy.start(seed=self._setting.seed))
-            sides = [
-                stack.enter_context(Child("tests.proxy.endpoint", str(side), self._setting.to_json())) for side in (0, 1)
-            ]
-            gap_bytes = 2 * _MESSAGE_BYTES * self._messages // max(1, self._faults)
-            proxy.plan(self._faults, gap_bytes=min(max(gap_bytes, _MIN_GAP_BYTES), _MAX_GAP_BYTES))
-            self._start(proxy, sides)
-            self._wait(proxy, sides, self._is_enough)
-            proxy.plan(0)
-            for side in sides:
-                side.ask(do="stop")
-            self._wait(proxy, sides, self._is_settled)
-            for side in sides:
-                side.ask(do="halt")
-            self._wait(proxy, sides, self._is_settled)
-            reports = [side.ask(do="finish") for side in sides]
-            result = self._compare(reports)
-            counts = proxy.counts()
+        with Sides(self._setting) as sides:
+            gap_bytes = 2 * MESSAGE_BYTES * self._messages // max(1, self._faults)
+            sides.proxy.plan(self._faults, gap_bytes=min(max(gap_bytes, _MIN_GAP_BYTES), _MAX_GAP_BYTES))
+            sides.start()
+            sides.wait(self._is_enough, self._progress)
+            sides.heal(self._progress)
+            sides.halt(self._progress)
+            result = self._compare(sides.finish())
+            counts = sides.proxy.counts()
             result.faults = {str(kind): number for kind, number in counts.faults.items()}
             result.links, result.bytes = counts.links, sum(counts.bytes.values())
-            for side in sides:
-                if code := side.close():
-                    result.failures.append(f"a side has ended with {code}")
+            result.failures += sides.close()
         result.seconds = round(time.monotonic() - began_s, 1)
         return result
 
-    @staticmethod
-    def _start(proxy: FaultProxy, sides: list[Child]) -> None:
-        routed = [[str(proxy.route(EntityAddrVec.parse(addr))) for addr in side.read()["listening"]] for side in sides]
-        for number, side in enumerate(sides):
-            # Who listens is started first, but who dials first only matters for how soon there is a session.
-            side.ask(do="start", announced=routed[number], peers=routed[1 - number])
-
-    # ---- waiting ----
-
-    def _wait(self, proxy: FaultProxy, sides: list[Child], is_done: Callable[[int, list[list[dict[str, Any]]]], bool]) -> None:
-        last, end_s = (-1, -1), 0.0
-        while True:
-            states = [side.ask(do="state", after_s=_POLL_S)["sessions"] for side in sides]
-            faults, received = proxy.counts().total, sum(session["received"] for side in states for session in side)
-            if self._progress:
-                self._progress(faults, received)
-            if is_done(faults, states):
-                return
-            if last != (faults, received):
-                last, end_s = (faults, received), time.monotonic() + _PATIENCE_S
-            elif time.monotonic() > end_s:
-                lines = [f"stuck for {_PATIENCE_S:g} s, seed {self._setting.seed}, {proxy.counts()}"]
-                lines += [f"side {side}, session {n}: {s}" for side, each in enumerate(states) for n, s in enumerate(each)]
-                raise TimeoutError("\n".join(lines))
-
-    def _is_enough(self, faults: int, states: list[list[dict[str, Any]]]) -> bool:
-        received = sum(session["received"] for side in states for session in side)
-        return faults >= self._faults and received >= self._messages
-
-    def _is_settled(self, faults: int, states: list[list[dict[str, Any]]]) -> bool:
-        """All that is due has arrived, or the last connection of a lossy session was reset as well."""
-        for ours, theirs in (states, states[::-1]):
-            for sender, receiver in zip(ours, theirs, strict=True):
-                has_arrived = sender["sent"] == receiver["highest"] + 1 and sender["is_sent"]
-                is_gone = not self._setting.pair.is_lossless and len(sender["starts"]) == sender["resets"] > 0
-                if not (has_arrived or is_gone):
-                    return False
-        return True
+    def _is_enough(self, faults: int, states: States) -> bool:
+        return faults >= self._faults and received_of(states) >= self._messages
 
     # ---- the promise ----
 
@@ -195,7 +138,3 @@ def _first_difference(sent: Journal, received: Journal) -> str:
             what = "altered" if ours[0] == theirs[0] else f"message {theirs[0]} came"
             return f"in place of message {ours[0]}: {what}"
     return f"{len(received) - len(sent)} messages more than were sent"
-
-
-def _with_keyring(setting: Setting) -> Setting:
-    return replace(setting, keyring=Keyring.generate(*setting.pair.names).to_text())

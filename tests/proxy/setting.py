@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Self
 
 from ceph_msgr import Policy
+from ceph_msgr.auth import Keyring
 
 __all__ = ["PAIRS", "Pair", "Setting"]
 
@@ -42,6 +43,12 @@ class Setting:
     @property
     def pair(self) -> Pair:
         return PAIRS[self.policy]
+
+    def with_keys(self) -> Self:
+        """In secure mode with a fresh keyring."""
+        if self.mode != "secure":
+            return self
+        return replace(self, keyring=Keyring.generate(*self.pair.names).to_text())
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))

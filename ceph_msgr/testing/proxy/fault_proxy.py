@@ -59,7 +59,9 @@ class FaultProxy:
         """Without a seed, a fresh one."""
         seed = random.SystemRandom().randrange(1 << 32) if seed is None else seed
         command = [sys.executable, "-m", "ceph_msgr.testing.proxy", "--seed", str(seed)]
-        return cls(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0), seed)
+        # Of a group of its own: Ctrl-C is for whoever gives the orders.
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0, process_group=0)
+        return cls(process, seed)
 
     @property
     def pid(self) -> int:
