@@ -9,6 +9,8 @@ PERF_ARGS   ?= --msg-len 4096 --concurrency 32 --seconds 5
 PYTEST_ARGS ?=
 BENCH_ARGS  ?= compare
 SECONDS     ?= 60
+HOURS       ?= 1
+CHAOS_ARGS  ?=
 SEEDS       ?=
 SIMULATE_ARGS ?= --jobs 2
 
@@ -19,7 +21,7 @@ PIP     := $(BIN)/python -m pip --disable-pip-version-check -qq
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help perf test contract synthetic sanitize bench micro instructions instructions-record floor lint build clean distclean mutants fuzz simulate
+.PHONY: help perf test contract synthetic sanitize bench micro instructions instructions-record floor lint build clean distclean mutants fuzz simulate chaos
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -39,6 +41,9 @@ synthetic: build $(VENV)/deps-test ## synthetic workloads and lossless pairs in 
 
 simulate: build ## messengers in a simulated world, broken at random: SEEDS=FIRST:END, else 100 fresh ones (SIMULATE_ARGS)
 	$(BIN)/python -m ceph_msgr.testing.simulator $(if $(SEEDS),--seeds $(SEEDS)) $(SIMULATE_ARGS)
+
+chaos: build $(VENV)/deps-test ## all campaigns that break things, each for its share of HOURS; figures add up over runs (CHAOS_ARGS)
+	$(BIN)/python -m tests.chaos --hours $(HOURS) $(CHAOS_ARGS)
 
 sanitize: ## tests of the C core under ASan and UBSan, the threaded ones under TSan
 	$(MAKE) -C csrc asan

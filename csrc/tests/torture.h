@@ -6,7 +6,7 @@
  * behind is checked here. What system calls there are and how they fail is in torture_calls.h.
  *
  * CMSGR_TORTURE=full tries every one; else some are left out where a scenario has many, beginning at a place by chance, and
- * with CMSGR_TORTURE=few most.
+ * with CMSGR_TORTURE=few most. CMSGR_TORTURE=storms is for going on and on with fresh seeds.
  */
 #ifndef CMSGR_TORTURE_H
 #define CMSGR_TORTURE_H
@@ -109,6 +109,8 @@ static inline torture_effort torture_asked(void)
 
     if (asked && strcmp(asked, "full") == 0)
         return (torture_effort){INT64_MAX, 1000};
+    if (asked && strcmp(asked, "storms") == 0)
+        return (torture_effort){25, 500};
     return asked && strcmp(asked, "few") == 0 ? (torture_effort){4, 1} : (torture_effort){25, 10};
 }
 

@@ -8,13 +8,14 @@ atheris, those of the C core clang. The end code is 1 if an input was found that
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from tests.fuzz.corpus import C_CORPUS, CORPUS, load, save
@@ -99,25 +100,35 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz")
     parser.add_argument("targets", nargs="*", metavar="TARGET", help=", ".join([*C_TARGETS, *TARGETS]))
     parser.add_argument("--seconds", type=int, default=60, help="of each target")
+    parser.add_argument("--json", metavar="FILE", help="the figures as JSON; - is standard output")
     parser.add_argument("--merge", action="store_true", help="keep the minimized corpus in the repository")
     options = parser.parse_args(arguments)
     targets = [Target(name) for name in options.targets or [*C_TARGETS, *TARGETS]]
     if any(target.is_c for target in targets):
         subprocess.run(["make", "-s", "-C", str(CSRC), "fuzzers"], check=True)
-    print("| target | executions | seconds | inputs before | after | reached |\n| --- | --- | --- | --- | --- | --- |")
-    failed = False
+    # With the figures on standard output nothing else goes there.
+    out = sys.stderr if options.json == "-" else sys.stdout
+    print("| target | executions | seconds | inputs before | after | reached |\n| --- | --- | --- | --- | --- | --- |", file=out)
+    reports = []
     for target in targets:
         target.prepare()
         report = target.run(options.seconds)
-        failed |= report.failed
+        reports.append(report)
         print(
             f"| {report.target} | {report.executions} | {report.seconds} | {report.corpus_before} | {report.corpus_after} |"
             f" {report.coverage}{', FAILED' if report.failed else ''} |",
+            file=out,
             flush=True,
         )
         if options.merge:
             target.merge()
-    return int(failed)
+    if options.json:
+        text = json.dumps([asdict(report) for report in reports], indent=2) + "\n"
+        if options.json == "-":
+            print(text, end="")
+        else:
+            Path(options.json).write_text(text)
+    return int(any(report.failed for report in reports))
 
 
 if __name__ == "__main__":

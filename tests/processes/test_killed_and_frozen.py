@@ -170,7 +170,13 @@ def check_nothing_twice(journal: list[tuple[int, int]]) -> None:
 @pytest.mark.parametrize("keeps_nonce", [True, False], ids=["same address", "new nonce"])
 @pytest.mark.contract("H4")
 def test_killed(
-    pair: str, keeps_nonce: bool, incarnations: Child, survivor: Survivor, tmp_path: Path, rng: random.Random
+    pair: str,
+    keeps_nonce: bool,
+    incarnations: Child,
+    survivor: Survivor,
+    tmp_path: Path,
+    rng: random.Random,
+    record_property: Callable[[str, object], None],
 ) -> None:
     """The survivor hears of a remote reset, what was on its way is gone, and nothing is dispatched twice."""
     _, _, name, policy = PAIRS[pair]
@@ -195,11 +201,19 @@ def test_killed(
     assert len({pid for pid, _ in read_journal(journal)}) == ROUNDS // 2 + 2
     assert survivor.answers == sorted(set(survivor.answers))
     assert survivor.resets == 0
+    record_property("killed", ROUNDS // 2 + 1)
 
 
 @every_pair
 @pytest.mark.contract("H4")
-def test_frozen(pair: str, incarnations: Child, survivor: Survivor, tmp_path: Path, rng: random.Random) -> None:
+def test_frozen(
+    pair: str,
+    incarnations: Child,
+    survivor: Survivor,
+    tmp_path: Path,
+    rng: random.Random,
+    record_property: Callable[[str, object], None],
+) -> None:
     """For a moment, or until the survivor has given the socket up: nothing is lost or doubled."""
     _, _, name, policy = PAIRS[pair]
     journal = tmp_path / "journal"
@@ -219,3 +233,4 @@ def test_frozen(pair: str, incarnations: Child, survivor: Survivor, tmp_path: Pa
     assert survivor.answers == everything
     assert [number for _, number in read_journal(journal)] == everything
     assert (survivor.resets, survivor.remote_resets) == (0, 0)
+    record_property("frozen", ROUNDS)

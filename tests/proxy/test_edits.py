@@ -35,6 +35,7 @@ pytestmark = [
 both_modes = pytest.mark.parametrize("mode", ["crc", "secure"])
 
 PairMaker = Callable[..., LossyPair]
+Sampler = Callable[[str, list, int], list]
 
 
 @pytest.fixture
@@ -51,8 +52,16 @@ def make_pair(shared_proxy: FaultProxy, deadline: Deadline) -> Iterator[PairMake
             pass
 
 
-def sample(cases: list, count: int, rng: random.Random) -> list:
-    return cases if FULL else rng.sample(cases, min(count, len(cases)))
+@pytest.fixture
+def sample(rng: random.Random, record_property: Callable[[str, object], None]) -> Sampler:
+    """So many of the cases, all if FULL. How many of which kind is recorded."""
+
+    def choose(kind: str, cases: list, count: int) -> list:
+        chosen = cases if FULL else rng.sample(cases, min(count, len(cases)))
+        record_property(kind, len(chosen))
+        return chosen
+
+    return choose
 
 
 # ---- bytes ----
@@ -60,12 +69,12 @@ def sample(cases: list, count: int, rng: random.Random) -> list:
 
 @both_modes
 @pytest.mark.contract("E4")
-def test_a_flipped_bit_is_seen(mode: str, make_pair: PairMaker, rng: random.Random) -> None:
+def test_a_flipped_bit_is_seen(mode: str, make_pair: PairMaker, sample: Sampler, rng: random.Random) -> None:
     """All but the upper half of a late status, which means nothing (E4): the frame is the same with it."""
     count = 5
     pair = make_pair(mode)
     first, size = pair.frame_layout()
-    for at in sample(list(range(first, first + size * (count - 1))), 25, rng):
+    for at in sample("flips", list(range(first, first + size * (count - 1))), 25):
         bit = rng.randrange(8)
         outcome = pair.run(count, Fault(Kind.FLIP, at=at, size=bit))
         assert not outcome.is_altered
@@ -77,22 +86,22 @@ def test_a_flipped_bit_is_seen(mode: str, make_pair: PairMaker, rng: random.Rand
 @both_modes
 @pytest.mark.parametrize("direction", list(Direction))
 def test_a_flipped_bit_of_the_handshake_costs_a_dial_at_most(
-    mode: str, direction: Direction, make_pair: PairMaker, rng: random.Random
+    mode: str, direction: Direction, make_pair: PairMaker, sample: Sampler, rng: random.Random
 ) -> None:
     # What a flipped length makes the other side wait for comes never: the time-outs end it.
     pair = make_pair(mode, ms_connection_ready_timeout=0.5, ms_accept_handshake_timeout=0.5)
     first, _ = pair.frame_layout()
-    for at in sample(list(range(BANNER_BYTES, first)), 15, rng):
+    for at in sample("flips", list(range(BANNER_BYTES, first)), 15):
         outcome = pair.run(3, Fault(Kind.FLIP, direction, at=at, size=rng.randrange(8)))
         assert (outcome.received, outcome.is_altered, outcome.was_reset) == ([0, 1, 2], False, False)
 
 
 @both_modes
-def test_missing_bytes_are_seen(mode: str, make_pair: PairMaker, rng: random.Random) -> None:
+def test_missing_bytes_are_seen(mode: str, make_pair: PairMaker, sample: Sampler, rng: random.Random) -> None:
     count = 5
     pair = make_pair(mode, ms_keepalive_interval=0.1, ms_keepalive_timeout=0.3)
     first, size = pair.frame_layout()
-    for at in sample(list(range(first, first + size * (count - 1))), 15, rng):
+    for at in sample("truncations", list(range(first, first + size * (count - 1))), 15):
         outcome = pair.run_to_the_reset(count, Fault(Kind.TRUNCATE, at=at, size=rng.randint(1, size - 1)))
         assert not outcome.is_altered
         assert outcome.received == list(range(len(outcome.received)))
@@ -119,17 +128,17 @@ def test_a_stream_may_be_split_everywhere(mode: str, make_pair: PairMaker, share
 
 
 @pytest.mark.parametrize("kind", [Kind.DUPLICATE_FRAME, Kind.REPLAY_FRAME])
-def test_crc_mode_drops_messages_that_came_before(kind: Kind, make_pair: PairMaker, rng: random.Random) -> None:
+def test_crc_mode_drops_messages_that_came_before(kind: Kind, make_pair: PairMaker, sample: Sampler, rng: random.Random) -> None:
     pair = make_pair("crc", has_frames=True)
-    for number in sample(list(range(1, FRAMES)), 10, rng):
+    for number in sample("crc_edits", list(range(1, FRAMES)), 10):
         outcome = pair.run(FRAMES, Fault(kind, at=FIRST_MESSAGE + number, size=rng.randint(1, number)))
         assert (outcome.received, outcome.is_altered, outcome.was_reset) == (list(range(FRAMES)), False, False)
 
 
-def test_crc_mode_keeps_the_order_of_swapped_messages(make_pair: PairMaker, rng: random.Random) -> None:
+def test_crc_mode_keeps_the_order_of_swapped_messages(make_pair: PairMaker, sample: Sampler, rng: random.Random) -> None:
     """The later one is taken, with a gap; those that it overtook come too late."""
     pair = make_pair("crc", has_frames=True)
-    for number in sample(list(range(FRAMES - 10)), 10, rng):
+    for number in sample("crc_edits", list(range(FRAMES - 10)), 10):
         size = rng.randint(1, 9)
         outcome = pair.run(FRAMES, Fault(Kind.SWAP_FRAMES, at=FIRST_MESSAGE + number, size=size), lost=size)
         assert (outcome.received, outcome.is_altered) == ([*range(number), *range(number + size, FRAMES)], False)
@@ -162,26 +171,26 @@ def check_refused(pair: LossyPair, fault: Fault, good: int) -> None:
 
 
 @pytest.mark.contract("E9")
-def test_secure_mode_refuses_every_swap(secure_pair: LossyPair, rng: random.Random) -> None:
-    for first, second in sample(list(itertools.combinations(range(FRAMES), 2)), 20, rng):
+def test_secure_mode_refuses_every_swap(secure_pair: LossyPair, sample: Sampler) -> None:
+    for first, second in sample("swaps", list(itertools.combinations(range(FRAMES), 2)), 20):
         check_refused(secure_pair, Fault(Kind.SWAP_FRAMES, at=first, size=second - first), good=first)
 
 
 @pytest.mark.contract("E9")
-def test_secure_mode_refuses_every_replay(secure_pair: LossyPair, rng: random.Random) -> None:
-    for earlier, number in sample(list(itertools.combinations(range(FRAMES), 2)), 20, rng):
+def test_secure_mode_refuses_every_replay(secure_pair: LossyPair, sample: Sampler) -> None:
+    for earlier, number in sample("replays", list(itertools.combinations(range(FRAMES), 2)), 20):
         check_refused(secure_pair, Fault(Kind.REPLAY_FRAME, at=number, size=number - earlier), good=number + 1)
 
 
 @pytest.mark.contract("E9")
-def test_secure_mode_refuses_every_duplicate(secure_pair: LossyPair, rng: random.Random) -> None:
-    for number in sample(list(range(FRAMES)), 10, rng):
+def test_secure_mode_refuses_every_duplicate(secure_pair: LossyPair, sample: Sampler) -> None:
+    for number in sample("duplicates", list(range(FRAMES)), 10):
         check_refused(secure_pair, Fault(Kind.DUPLICATE_FRAME, at=number), good=number + 1)
 
 
-def test_secure_mode_notices_every_gap(secure_pair: LossyPair, rng: random.Random) -> None:
+def test_secure_mode_notices_every_gap(secure_pair: LossyPair, sample: Sampler) -> None:
     """But behind the last frame, where nothing tells that there was one: what follows does."""
-    for number in sample(list(range(FRAMES - 1)), 10, rng):
+    for number in sample("gaps", list(range(FRAMES - 1)), 10):
         check_refused(secure_pair, Fault(Kind.DROP_FRAME, at=number), good=number)
 
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import signal
 import sys
+import threading
 import time
 from dataclasses import asdict
 from pathlib import Path
+from types import FrameType
 
 from ceph_msgr.testing.simulator.campaign import Totals, run_seeds, shrink_seed
 from ceph_msgr.testing.simulator.options import MODES, POLICIES, Options
@@ -68,12 +71,13 @@ def main(arguments: list[str] | None = None) -> int:
     print(f"seeds {seeds.start}:{seeds.stop}, {options}", file=out, flush=True)
     began_s = shown_s = time.monotonic()
     totals = Totals()
+    stop = _stop_at_interrupt()
 
     def has_time() -> bool:
         return args.seconds is None or time.monotonic() - began_s < args.seconds
 
     def go_on() -> bool:
-        return has_time() and len(totals.violations) < _MAX_VIOLATIONS
+        return has_time() and not stop.is_set() and len(totals.violations) < _MAX_VIOLATIONS
 
     is_traced = args.seed is not None
     for outcome in run_seeds(seeds, options, jobs=args.jobs, go_on=go_on, trace=is_traced):
@@ -109,6 +113,18 @@ def main(arguments: list[str] | None = None) -> int:
         else:
             Path(args.json).write_text(text)
     return 1 if totals.violations else 0
+
+
+def _stop_at_interrupt() -> threading.Event:
+    """The first Ctrl-C ends it behind the seed that is run, with the figures reached; the second at once."""
+    stop = threading.Event()
+
+    def on_interrupt(number: int, frame: FrameType | None) -> None:
+        stop.set()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    signal.signal(signal.SIGINT, on_interrupt)
+    return stop
 
 
 def _show_shrunk(seed: int, options: Options, patience_s: float) -> None:
