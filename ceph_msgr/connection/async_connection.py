@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -94,8 +95,6 @@ class AsyncConnection(Connection):
         self._protocol: Session
         self._timers: dict[ev.Timer, int] = {}
         self._liveness = Liveness(self, self._config)
-        #: Who wants this session to take over its socket.
-        self._newcomer: AsyncConnection | None = None
         #: Told once when the handshake of an accepted socket has ended, well or not.
         self._on_handshake_end: Callable[[], object] | None = None
         #: Events that arose while actions were being executed.
@@ -417,12 +416,12 @@ class AsyncConnection(Connection):
                 existing.send_keepalive()  # type: ignore[attr-defined]
                 existing._post(ev.SendQueued())  # type: ignore[attr-defined]
             case act.TakeOver(existing, handoff):
-                self._later(partial(existing._post_take_over, self, handoff))  # type: ignore[attr-defined]
+                request = ev.TakeOverRequested(replace(handoff, newcomer=self))
+                self._later(partial(existing._post, request))  # type: ignore[attr-defined]
             case act.AdoptStream(handoff):
                 self._move_to(handoff)
-            case act.RefuseTakeOver(verdict):
-                if self._newcomer:
-                    self._newcomer._post(ev.TakeOverRefused(verdict))
+            case act.RefuseTakeOver(handoff, verdict):
+                handoff.newcomer._post(ev.TakeOverRefused(verdict))  # type: ignore[attr-defined]
 
     # ---- sockets ----
 
@@ -585,16 +584,6 @@ class AsyncConnection(Connection):
 
     # ---- taking over a newcomer's socket, and giving ours away ----
 
-    def _post_take_over(self, newcomer: AsyncConnection, handoff: ev.Handoff) -> None:
-        self.worker.submit_to(partial(self._on_take_over, newcomer, handoff), nowait=True)
-
-    def _on_take_over(self, newcomer: AsyncConnection, handoff: ev.Handoff) -> None:
-        if not self.worker.in_thread():
-            self._post_take_over(newcomer, handoff)
-            return
-        self._newcomer = newcomer
-        self._handle(ev.TakeOverRequested(handoff))
-
     def _move_to(self, handoff: ev.Handoff) -> None:
         """The old stream is gone, but messages it completed may still be in this turn's batch: they are dispatched before the
         first hop, so that no other worker is faster with later ones."""
@@ -605,9 +594,7 @@ class AsyncConnection(Connection):
         if self._protocol.is_closed:
             self._handle(ev.TakeOverRequested(handoff))  # marked down meanwhile: refuses
             return
-        newcomer = self._newcomer
-        if newcomer is None:
-            raise AssertionError("AdoptStream without a newcomer")
+        newcomer: AsyncConnection = handoff.newcomer  # type: ignore[assignment]
         in_seq = self._session.in_seq
         self._disarm_all()  # one may be left of a list that became void, and its number means something else there
         if self._injection:
@@ -618,11 +605,11 @@ class AsyncConnection(Connection):
         self.worker.perf.inc("msgr_active_connections")
         old.release()
         self.worker.get()
-        self.worker.submit_to(partial(self._later, partial(self._adopt, newcomer, handoff, in_seq)), nowait=True)
+        self.worker.submit_to(partial(self._later, partial(self._adopt, handoff, in_seq)), nowait=True)
 
-    def _adopt(self, newcomer: AsyncConnection, handoff: ev.Handoff, in_seq: int) -> None:
+    def _adopt(self, handoff: ev.Handoff, in_seq: int) -> None:
         """Second hop, on the newcomer's worker."""
-        self._newcomer = None
+        newcomer: AsyncConnection = handoff.newcomer  # type: ignore[assignment]
         if self._injection:
             self._injection.resume()
         stream = newcomer._stream

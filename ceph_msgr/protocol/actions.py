@@ -246,8 +246,8 @@ class NudgeExisting:
 
 @dataclass(frozen=True, slots=True)
 class TakeOver:
-    """Post ``TakeOverRequested`` to it, on its worker. Our stream stands still until the answer: ``TakeOverRefused`` or
-    ``StreamHandedOver``."""
+    """Post ``TakeOverRequested`` to it, on its worker, with us as the handoff's newcomer. Our stream stands still until the
+    answer: ``TakeOverRefused`` or ``StreamHandedOver``."""
 
     existing: object
     handoff: Handoff
@@ -255,8 +255,8 @@ class TakeOver:
 
 @dataclass(frozen=True, slots=True)
 class AdoptStream:
-    """The old stream is gone (``CloseSocket`` came before). Read ``in_seq``, move to the newcomer's worker, attach its stream
-    whole, then report ``StreamHandedOver`` to it and ``StreamAdopted`` to us. If the newcomer's stream is gone by then:
+    """The old stream is gone (``CloseSocket`` came before). Read ``in_seq``, move to the worker of the handoff's newcomer, attach
+    its stream whole, then report ``StreamHandedOver`` to it and ``StreamAdopted`` to us. If its stream is gone by then:
     ``SocketLost`` to us."""
 
     handoff: Handoff
@@ -264,8 +264,9 @@ class AdoptStream:
 
 @dataclass(frozen=True, slots=True)
 class RefuseTakeOver:
-    """Post ``TakeOverRefused`` to the newcomer."""
+    """Post ``TakeOverRefused`` to the handoff's newcomer."""
 
+    handoff: Handoff
     verdict: Verdict
 
 

@@ -57,6 +57,8 @@ class Handoff:
     credentials: Credentials
     #: The newcomer's policy: whether a restarted peer costs the session its queue.
     resetcheck: bool
+    #: Whose socket it is; put in by whoever carries out ``TakeOver``. Several newcomers may be on their way to one session.
+    newcomer: object = None
 
 
 # ---- the life of a socket ----

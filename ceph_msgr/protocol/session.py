@@ -386,7 +386,7 @@ class Session:
         """Closing wins over everything that was under way."""
         match event:
             case TakeOverRequested(handoff):
-                self.emit(RefuseTakeOver(self.judge(self.view(None), handoff)))
+                self.emit(RefuseTakeOver(handoff, self.judge(self.view(None), handoff)))
             case StreamAdopted():
                 self.emit(CloseSocket())
             case _:
@@ -532,7 +532,7 @@ class Session:
         """We are the existing session. Judged again, for here is the only place that knows our state for certain."""
         verdict = self.judge(self.view(None), handoff)
         if not isinstance(verdict, TakeOverExisting):
-            self.emit(RefuseTakeOver(verdict))
+            self.emit(RefuseTakeOver(handoff, verdict))
             return
         if self.state is State.READY:
             self.emit(Requeue())

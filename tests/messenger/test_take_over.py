@@ -23,15 +23,28 @@ from tests.session.reference_codec import assemble
 _COOKIE = 77
 
 
-def be_handed_over(lab: Lab, server: Node, old: RawPeer, new: RawPeer, server_cookie: int, *tids: int) -> None:
-    """``new`` reconnects the session of ``old``, and sends messages behind it; until the server's first worker must act."""
+def be_handed_over(
+    lab: Lab, server: Node, old: RawPeer, new: RawPeer, server_cookie: int, *tids: int, global_seq: int = 2, newcomers: int = 1
+) -> None:
+    """``new`` reconnects the session of ``old``, and sends messages behind it; until the server's first worker must act, for so
+    many newcomers."""
     own = EntityAddr.parse(f"any:127.0.0.1:0/{old.addr.port}")
-    new.send_frame(SessionReconnectFrame(EntityAddrVec([own]), _COOKIE, server_cookie, 2, 1, 0))
+    new.send_frame(SessionReconnectFrame(EntityAddrVec([own]), _COOKIE, server_cookie, global_seq, global_seq - 1, 0))
     for tid in tids:
         new.send_message(RAW_FAST, tid, tid=tid)
-    lab.wait_until(
-        lambda: any(connection._protocol.state is State.HANDED_OVER for connection in server.connections()), "the hand-over"
-    )
+
+    def are_there() -> bool:
+        states = [connection._protocol.state for connection in server.connections()]
+        return states.count(State.HANDED_OVER) == newcomers
+
+    lab.wait_until(are_there, "the hand-over")
+
+
+def get_ready_to_reconnect(peer: RawPeer, addr: EntityAddr) -> None:
+    peer.exchange_banners()
+    peer.say_hello_to(addr)
+    peer.log_in()
+    peer.sign()
 
 
 def send_unread(lab: Lab, peer: RawPeer, accepted: Any, *tids: int) -> None:
@@ -66,10 +79,7 @@ def test_the_old_workers_batch_goes_first(lab: Lab) -> None:
     server.seen.hooks["ms_fast_dispatch"] = on_message
     with RawPeer.dial(addr, lab.deadline) as old, RawPeer.dial(addr, lab.deadline) as new:
         ident = old.become_client(addr, cookie=_COOKIE)
-        new.exchange_banners()
-        new.say_hello_to(addr)
-        new.log_in()
-        new.sign()
+        get_ready_to_reconnect(new, addr)
         with lab.stopped():
             send_unread(lab, old, server.seen.last_accepted, 1, 2)
             be_handed_over(lab, server, old, new, ident.cookie, 3)
@@ -88,12 +98,32 @@ def test_a_mark_down_before_the_first_hop_refuses_the_newcomer(lab: Lab) -> None
         accepted: Any = server.seen.last_accepted
         # The message is dispatched between the decision to take over and the first hop.
         server.seen.hooks["ms_fast_dispatch"] = lambda message: accepted.mark_down()
-        new.exchange_banners()
-        new.say_hello_to(addr)
-        new.log_in()
-        new.sign()
+        get_ready_to_reconnect(new, addr)
         with lab.stopped():
             send_unread(lab, old, accepted, 1)
             be_handed_over(lab, server, old, new, ident.cookie)
         assert new.recv_raw_frame("an answer").tag == Tag.SESSION_RESET
         assert accepted.is_closed
+
+
+@pytest.mark.contract("H5")
+@pytest.mark.parametrize("lab", [3], indirect=True)
+def test_each_of_two_newcomers_has_its_own_answer(lab: Lab) -> None:
+    """The second asks before the first hop of the first: it is refused, and its socket stays its own. Found by all calls at
+    random from eight threads."""
+    server = lab.server(Policy.stateful_server())
+    addr = server.addrs[0]
+    with (
+        RawPeer.dial(addr, lab.deadline) as old,
+        RawPeer.dial(addr, lab.deadline) as first,
+        RawPeer.dial(addr, lab.deadline) as second,
+    ):
+        ident = old.become_client(addr, cookie=_COOKIE)
+        get_ready_to_reconnect(first, addr)
+        get_ready_to_reconnect(second, addr)
+        with lab.stopped():
+            be_handed_over(lab, server, old, first, ident.cookie)
+            be_handed_over(lab, server, old, second, ident.cookie, global_seq=3, newcomers=2)
+        assert first.recv_raw_frame("an answer").tag == Tag.SESSION_RECONNECT_OK
+        assert second.recv_raw_frame("an answer").tag == Tag.SESSION_RETRY_GLOBAL
+        assert server.seen.last_accepted.is_connected

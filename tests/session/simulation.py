@@ -29,7 +29,6 @@ from ceph_msgr.protocol import actions as act
 from ceph_msgr.protocol import events as ev
 from ceph_msgr.protocol.reconnect import ExistingSession
 from ceph_msgr.protocol.session import Session
-from ceph_msgr.protocol.states import State
 from ceph_msgr.protocol.tags import DATA_TAGS, Tag
 from ceph_msgr.wire.addr import AddrType, EntityAddr, EntityAddrVec
 from ceph_msgr.wire.encoding import from_bytes, to_bytes
@@ -205,7 +204,6 @@ class Connection:
         self.actions: list[act.Action] = []
         self.is_lossless = False
         self._timers: dict[ev.Timer, int] = {}
-        self._take_over_from: Connection | None = None
         self._reports: deque[ev.Event] = deque()
         self._is_executing = False
         #: Called for each notice: user code, which may do anything.
@@ -392,27 +390,20 @@ class Connection:
         assert isinstance(existing, Connection)
         assert self.stream
         self.stream.may_go_on = False
-        self.world.post(lambda: existing.on_take_over(self, action.handoff))
-
-    def on_take_over(self, newcomer: Connection, handoff: ev.Handoff) -> None:
-        previous, self._take_over_from = self._take_over_from, newcomer
-        self.report(ev.TakeOverRequested(handoff))
-        if self.session.state is State.REPLACING and previous and previous.stream:
-            self._take_over_from = previous  # the first one is still on its way
+        self.world.post(lambda: existing.report(ev.TakeOverRequested(replace(action.handoff, newcomer=self))))
 
     def _do_refusetakeover(self, action: act.RefuseTakeOver) -> None:
-        newcomer = self._take_over_from
-        assert newcomer
+        newcomer = action.handoff.newcomer
+        assert isinstance(newcomer, Connection)
         self.world.post(lambda: newcomer.report(ev.TakeOverRefused(action.verdict)))
 
     def _do_adoptstream(self, action: act.AdoptStream) -> None:
-        newcomer = self._take_over_from
-        assert newcomer
         assert self.stream is None
-        self.world.post(lambda: self._adopt(newcomer, action.handoff, self.queue.in_seq))
+        self.world.post(lambda: self._adopt(action.handoff, self.queue.in_seq))
 
-    def _adopt(self, newcomer: Connection, handoff: ev.Handoff, in_seq: int) -> None:
-        self._take_over_from = None
+    def _adopt(self, handoff: ev.Handoff, in_seq: int) -> None:
+        newcomer = handoff.newcomer
+        assert isinstance(newcomer, Connection)
         if newcomer.stream is None:
             self.report(ev.SocketLost(ConnectionResetError("the newcomer's socket is gone")))
             return
