@@ -99,6 +99,8 @@ class Messenger:
         self.on_fatal: Callable[[Exception], object] | None = None
 
         self._lock = threading.Lock()
+        #: Listening sockets are made, or made anew, by one thread at a time. It waits for the workers, so not on them.
+        self._binding = threading.Lock()
         self._nonce = nonce
         self._myaddrs = EntityAddrVec([EntityAddr(AddrType.ANY, nonce=nonce)])
         self._default_policy = Policy()
@@ -157,19 +159,24 @@ class Messenger:
         ``OSError`` if one of them cannot be had (then none is), ``ValueError`` for msgr1 addresses, ``MessengerError`` once
         started. May sleep between attempts.
         """
-        if self._is_started:
-            raise MessengerError("bind() comes before start()")
-        self._bind(_listening_addrs(addr), ())
+        with self._binding:
+            if self._is_started:
+                raise MessengerError("bind() comes before start()")
+            self.stack.start()
+            if self._processor is None:
+                self._processor = Processor(self.stack.workers[0], self.stack.get_worker, self.config, self._on_accept)
+            self._bind(self._processor, _listening_addrs(addr), ())
 
-    def _bind(self, addrs: Iterable[EntityAddr], avoid_ports: Collection[int]) -> None:
-        self.stack.start()
-        if self._processor is None:
-            self._processor = Processor(self.stack.workers[0], self.stack.get_worker, self.config, self._on_accept)
-        bound = self._processor.bind(addrs, avoid_ports)
+    def _bind(self, processor: Processor, addrs: Iterable[EntityAddr], avoid_ports: Collection[int]) -> None:
+        bound = processor.bind(addrs, avoid_ports)
         with self._lock:
             self._myaddrs = EntityAddrVec(
                 replace(addr, type=AddrType.MSGR2, nonce=self._nonce) for addr in bound
             )
+        if self._is_ready:
+            processor.start()
+        if self._is_started and self._is_stopping:
+            processor.stop()  # shutdown() may have looked for sockets before these were there
 
     def set_addrs(self, addrs: Addresses) -> None:
         """What peers are told instead of where we listen, with our nonce: for a messenger that they reach through a proxy or a
@@ -192,10 +199,10 @@ class Messenger:
 
     def start(self) -> None:
         """Connections may be made from here on. ``MessengerError`` if it is started already."""
-        if self._is_started:
-            raise MessengerError(f"{self.name} is started already")
         self.stack.start()
         with self._lock:
+            if self._is_started:
+                raise MessengerError(f"{self.name} is started already")
             self._is_started = True
             self._is_stopping = False
         self._was_shut_down.clear()
@@ -256,7 +263,7 @@ class Messenger:
             connection.close(notify=False)
         if not self.stack.drain(deadline.left()):
             return False
-        with self._lock:
+        with self._binding, self._lock:
             self._processor = None
             self._is_started = self._is_ready = False
         self._was_shut_down.clear()
@@ -282,14 +289,14 @@ class Messenger:
     def rebind(self, avoid_ports: Collection[int] = ()) -> None:
         """Become another entity to all peers: new ports (also none of those just given up), a new nonce, every connection marked
         down with a reset callback. Not on a worker."""
-        if self._processor is None:
-            raise MessengerError("rebind() without bind()")
-        old = self.myaddrs
-        self._processor.stop()
-        self.client_reset()
-        self._bind([replace(addr, port=0) for addr in old], {*avoid_ports, *(addr.port for addr in old)})
-        if self._is_ready:
-            self._processor.start()
+        with self._binding:
+            if self._processor is None:
+                raise MessengerError("rebind() without bind()")
+            old = self.myaddrs
+            self._processor.stop()
+            self.client_reset()
+            ports = {*avoid_ports, *(addr.port for addr in old)}
+            self._bind(self._processor, [replace(addr, port=0) for addr in old], ports)
 
     def client_reset(self) -> None:
         """Mark everything down and take a new nonce, without listening anew."""
@@ -314,7 +321,7 @@ class Messenger:
         if vector == own or (len(vector) == 1 and vector[0] in own):
             return self._loopback
         target = vector.msgr2_addr()
-        if target.is_blank:
+        if not target.ip:
             raise ValueError(f"{vector} has no msgr2 address to dial")
         while True:
             if not anon and (existing := self._table.find(vector)):

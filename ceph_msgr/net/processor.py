@@ -86,7 +86,8 @@ class Processor:
             for listener in listeners:
                 listener.socket.close()
             raise
-        self._listeners += listeners
+        with self._lock:
+            self._listeners = [*self._listeners, *listeners]
         return EntityAddrVec(listener.addr for listener in listeners)
 
     def _listen_patiently(self, addr: EntityAddr, avoid_ports: Collection[int]) -> ServerSocket:
@@ -127,7 +128,8 @@ class Processor:
 
         ``nowait``: only posted to the worker, as it must be on another worker's thread.
         """
-        listeners, self._listeners = self._listeners, []
+        with self._lock:
+            listeners, self._listeners = self._listeners, []
         self._for_each(listeners, _Listener.close, nowait=nowait)
 
     def _for_each(self, listeners: Iterable[_Listener], do: Callable[[_Listener], None], *, nowait: bool = False) -> None:

@@ -5,15 +5,16 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
 from ceph_msgr import Policy
 from ceph_msgr.net.worker import Worker
 from ceph_msgr.protocol.states import State
-from ceph_msgr.testing import Tag
+from ceph_msgr.testing import Breakpoint, Tag
 from tests.failover.pair import TIMEOUT_S, Pair, Setting
-from tests.failover.places import R
+from tests.failover.places import ACCEPT_SIDE, CONNECT_SIDE, R, W
 
 
 def dial_and_talk(pair: Pair, sessions: int) -> None:
@@ -154,18 +155,44 @@ def is_in(pair: Pair, number: int, state: State) -> bool:
     return pair.test.records[number].connection.history[-1].new is state
 
 
-@pytest.fixture
-def before_take_over() -> Iterator[Pair]:
-    """Connection 0 stands by on one worker; 1, on the other, is about to hear that the peer wants the session back."""
+@contextmanager
+def blocked_take_over(place: Breakpoint) -> Iterator[Pair]:
+    """Connection 0 stands by on one worker; 1, on the other, is the peer's way back to the session, and has come this far."""
     with Pair(Policy.lossless_peer(), Policy.lossless_peer(), Setting(test_workers=2)) as pair:
         pair.fault(R(Tag.MESSAGE))
-        pair.block(R(Tag.SESSION_RECONNECT))
+        pair.block(place, occurrence=2 if place in CONNECT_SIDE else 1)  # 0 came by the former on its own way
         pair.peer.send_in_vain()
         pair.connect()
-        pair.wait_blocked()
+        pair.wait_blocked(place)
         yield pair
 
 
+@pytest.fixture
+def before_take_over() -> Iterator[Pair]:
+    """1 is about to hear that the peer wants the session back."""
+    with blocked_take_over(R(Tag.SESSION_RECONNECT)) as pair:
+        yield pair
+
+
+@pytest.mark.contract("H5")
+@pytest.mark.parametrize("place", [*ACCEPT_SIDE, R(Tag.SESSION_RECONNECT)], ids=str)
+def test_mark_down_while_the_newcomer_is_on_its_way(place: Breakpoint) -> None:
+    """The newcomer finds no session, and begins one of its own."""
+    with blocked_take_over(place) as pair:
+        pair.test.mark_down()
+        pair.release()
+        pair.expect("cl C(1,1,0,1)", "est A(1,1,1,1)")
+
+
+@pytest.mark.contract("H5")
+def test_mark_down_before_the_answer_on_the_new_socket() -> None:
+    with blocked_take_over(W(Tag.SESSION_RECONNECT_OK)) as pair:
+        pair.test.mark_down()
+        pair.release()
+        pair.expect("cl C(1,1,0,1) A(0,0,0,1)", "rep A(1,0,1,0)", "est A(1,1,1,1)")
+
+
+@pytest.mark.contract("H5")
 def test_mark_down_before_the_first_hop(before_take_over: Pair) -> None:
     pair = before_take_over
     old = Occupation(pair.test.records[0].connection.worker)
@@ -177,6 +204,7 @@ def test_mark_down_before_the_first_hop(before_take_over: Pair) -> None:
     pair.expect("cl C(1,1,0,1)", "est A(1,1,1,1)")
 
 
+@pytest.mark.contract("H5")
 def test_mark_down_before_the_second_hop(before_take_over: Pair) -> None:
     pair = before_take_over
     worker = pair.test.records[1].connection.worker
