@@ -160,7 +160,7 @@ static int run_timers(cmsgr_center *c)
         timer.fn(timer.arg);
         ran++;
     }
-    c->stats.timers += (uint64_t)ran;
+    cmsgr__count(c->stats.timers, (uint64_t)ran);
     return ran;
 }
 
@@ -171,7 +171,7 @@ static int run_posts(cmsgr_center *c)
 
     for (size_t i = 0; i < count; i++)
         batch[i].fn(batch[i].arg);
-    c->stats.posted += count;
+    cmsgr__count(c->stats.posted, count);
     return (int)count;
 }
 
@@ -250,9 +250,9 @@ static int wait_ready(cmsgr_center *c, int64_t max_wait_ns, int64_t *now_ns)
         *now_ns = cmsgr__now(c->env);
         if (max_wait_ns > 0)
             max_wait_ns = *now_ns - began_ns < max_wait_ns ? max_wait_ns - (*now_ns - began_ns) : 0;
-        c->stats.polls_won += !lost;
-        c->stats.polls_lost += lost;
-        c->stats.polled_ns += *now_ns - began_ns;
+        cmsgr__count(c->stats.polls_won, !lost);
+        cmsgr__count(c->stats.polls_lost, lost);
+        cmsgr__count(c->stats.polled_ns, *now_ns - began_ns);
         cmsgr__polling_learn(&c->polling, !lost);
         if (!lost)
             return count;
@@ -263,7 +263,7 @@ static int wait_ready(cmsgr_center *c, int64_t max_wait_ns, int64_t *now_ns)
         atomic_store(&c->sleeping, 0);
         slept_ns = cmsgr__now(c->env) - *now_ns;
         *now_ns += slept_ns;
-        c->stats.slept_ns += slept_ns;
+        cmsgr__count(c->stats.slept_ns, slept_ns);
         if (!budget_ns)
             cmsgr__polling_learn(&c->polling, slept_ns <= CMSGR__SHORT_SLEEP_NS);
     }
@@ -276,14 +276,14 @@ int cmsgr__center_wait(cmsgr_center *c, int64_t max_wait_ns)
     int count = wait_ready(c, max_wait_ns, &now_ns);
     int ran_io = 0, woken = 0;
 
-    c->stats.waits++;
+    cmsgr__count(c->stats.waits, 1);
     /* An exchange, since it also makes visible what the waker wrote before. */
     if (atomic_load_explicit(&c->wakeup_wanted, memory_order_relaxed))
         woken = atomic_exchange(&c->wakeup_wanted, 0);
     for (int i = 0; i < count; i++) {
         int ran = cmsgr__files_handle(&c->files, &c->ready[i]);
 
-        c->stats.events += ran >= 0;
+        cmsgr__count(c->stats.events, ran >= 0);
         ran_io += ran > 0;
     }
     ran_io += cmsgr__kicks_run(&c->kicks, &c->taken_kicks); /* whatever the poller said: they hold references */
@@ -383,8 +383,8 @@ uint64_t cmsgr_center_owner(const cmsgr_center *c)
 
 void cmsgr_center_get_stats(const cmsgr_center *c, cmsgr_center_stats *stats)
 {
-    *stats = c->stats;
-    stats->writable_added = c->files.writable_added;
-    stats->writable_removed = c->files.writable_removed;
+    cmsgr__read_counters(stats, &c->stats, sizeof *stats);
+    cmsgr__read_counters(&stats->writable_added, &c->files.writable_added, sizeof stats->writable_added);
+    cmsgr__read_counters(&stats->writable_removed, &c->files.writable_removed, sizeof stats->writable_removed);
     stats->wakeups_sent = atomic_load_explicit(&c->wakeups_sent, memory_order_relaxed);
 }

@@ -85,8 +85,8 @@ static int set_mask(cmsgr__files *f, int fd, int mask)
 
     if (rc < 0)
         return rc;
-    f->writable_added += (mask & ~file->mask & CMSGR_WRITABLE) != 0;
-    f->writable_removed += (file->mask & ~mask & CMSGR_WRITABLE) != 0;
+    cmsgr__count(f->writable_added, (mask & ~file->mask & CMSGR_WRITABLE) != 0);
+    cmsgr__count(f->writable_removed, (file->mask & ~mask & CMSGR_WRITABLE) != 0);
     file->mask = mask;
     return 0;
 }

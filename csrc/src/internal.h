@@ -53,6 +53,15 @@ static inline int64_t cmsgr__now(const cmsgr_env *env)
     return env->driver.now_ns(env->driver.ctx);
 }
 
+/* Counters belong to one thread and may be read by any: each of them as it was a moment ago. Their structures hold nothing else,
+ * all of 64 bits. */
+#define cmsgr__count(counter, amount) __atomic_store_n(&(counter), (counter) + (amount), __ATOMIC_RELAXED)
+static inline void cmsgr__read_counters(void *out, const void *counters, size_t len_bytes)
+{
+    for (size_t i = 0; i < len_bytes / sizeof(uint64_t); i++)
+        ((uint64_t *)out)[i] = __atomic_load_n((const uint64_t *)counters + i, __ATOMIC_RELAXED);
+}
+
 /* The wire is little endian; these compile to plain loads and stores where the machine is too. */
 static inline uint16_t cmsgr__get16(const uint8_t *p) { return (uint16_t)(p[0] | p[1] << 8); }
 static inline uint32_t cmsgr__get32(const uint8_t *p)

@@ -122,7 +122,7 @@ static void message_acquire(cmsgr_stream *stream)
             !cmsgr__throttle_acquire(throttle, &stream->waiter, claim_amount(stream, stream->throttle_next))) {
             stream->state = CMSGR__THROTTLED;
             stream->waiting_for = throttle;
-            stream->worker->stats.throttle_stalls++;
+            cmsgr__count(stream->worker->stats.throttle_stalls, 1);
             return;
         }
     }
@@ -202,13 +202,13 @@ static void on_message(cmsgr_stream *stream)
     cmsgr_header_decode(&msg->pub.header, msg->body);
     seq = msg->pub.header.seq;
     if (seq <= session->in_seq) {
-        stream->worker->stats.duplicates_dropped++;
+        cmsgr__count(stream->worker->stats.duplicates_dropped, 1);
         surface_sequence(stream, seq, session->in_seq + 1);
         message_drop(stream);
         return;
     }
     if (seq > session->in_seq + 1) {
-        stream->worker->stats.sequence_gaps++;
+        cmsgr__count(stream->worker->stats.sequence_gaps, 1);
         surface_sequence(stream, seq, session->in_seq + 1);
     }
     if (session->lossless) {
@@ -225,7 +225,7 @@ static void on_message(cmsgr_stream *stream)
     msg->pub.received_ns = session->last_read_ns;
     claims_move(stream, msg);
     stream->msg = NULL;
-    stream->worker->stats.recv_messages++;
+    cmsgr__count(stream->worker->stats.recv_messages, 1);
     cmsgr_session_ref(session);
     msg->item = (cmsgr_item){.kind = CMSGR_ITEM_MESSAGE, .session = session, .msg = &msg->pub};
     cmsgr__worker_add_item(stream->worker, &msg->item);
@@ -241,8 +241,8 @@ static void on_ack(cmsgr_stream *stream, uint64_t seq)
     began_ns = cmsgr__now(stream->env);
     if (cmsgr__session_acked(stream->session, seq) < 0)
         cmsgr__stream_fault(stream, CMSGR_E_ACK_BEYOND_SENT, seq, stream->session->out_seq);
-    worker->stats.acks_handled++;
-    worker->stats.handle_ack_ns += cmsgr__now(stream->env) - began_ns;
+    cmsgr__count(worker->stats.acks_handled, 1);
+    cmsgr__count(worker->stats.handle_ack_ns, cmsgr__now(stream->env) - began_ns);
 }
 
 static void on_keepalive(cmsgr_stream *stream)
@@ -415,7 +415,7 @@ static void on_parsed(cmsgr_stream *stream, int result)
         on_frame(stream);
         break;
     case CMSGR_PARSE_ABORTED:
-        stream->worker->stats.frames_aborted++;
+        cmsgr__count(stream->worker->stats.frames_aborted, 1);
         stream->wire.len = 0;
         if (stream->msg)
             message_drop(stream);
@@ -492,7 +492,7 @@ static void read_once(cmsgr_stream *stream)
         iov[count++] = (struct iovec){.iov_base = dest, .iov_len = want};
     iov[count++] = (struct iovec){.iov_base = worker->recv_buffer, .iov_len = CMSGR__RECV_LEN};
     got = driver->recv(driver->ctx, stream->fd, iov, count);
-    worker->stats.recv_calls++;
+    cmsgr__count(worker->stats.recv_calls, 1);
     stream->more = got == (ssize_t)(want + CMSGR__RECV_LEN) || stream->hangup;
     if (got == -EAGAIN) {
         stream->more = 0;
@@ -502,7 +502,7 @@ static void read_once(cmsgr_stream *stream)
         cmsgr__stream_fault(stream, got == 0 ? CMSGR_E_END_OF_STREAM : (int)got, 0, 0);
         return;
     }
-    worker->stats.recv_bytes += (uint64_t)got;
+    cmsgr__count(worker->stats.recv_bytes, (uint64_t)got);
     if (stream->session)
         atomic_store_explicit(&stream->session->last_read_ns, cmsgr__now(stream->env), memory_order_relaxed);
     direct = (size_t)got < want ? (size_t)got : want;

@@ -219,7 +219,7 @@ cmsgr_entry *cmsgr__session_next(cmsgr_session *session)
     cmsgr_entry *entry = cmsgr__fifo_pop(&session->replay);
 
     if (entry) {
-        session->worker->stats.replayed_messages++;
+        cmsgr__count(session->worker->stats.replayed_messages, 1);
     } else {
         pthread_mutex_lock(&session->lock);
         entry = cmsgr__outq_pop(&session->outq);

@@ -171,7 +171,7 @@ static int put_keepalives(cmsgr_stream *stream)
         atomic_store(&session->keepalive_wanted, 0);
         cmsgr__put32(stamp, (uint32_t)(wall_ns / 1000000000));
         cmsgr__put32(stamp + 4, (uint32_t)(wall_ns % 1000000000));
-        stream->worker->stats.keepalives_sent++;
+        cmsgr__count(stream->worker->stats.keepalives_sent, 1);
         result = put_frame(stream, CMSGR_TAG_KEEPALIVE2, stamp, sizeof stamp);
     }
     return result;
@@ -196,8 +196,8 @@ static int put_messages(cmsgr_stream *stream, int64_t now_ns)
             cmsgr__chain_relax(&stream->chain);
             return 0;
         }
-        worker->stats.send_messages++;
-        worker->stats.queue_latency_ns += now_ns - entry->queued_ns;
+        cmsgr__count(worker->stats.send_messages, 1);
+        cmsgr__count(worker->stats.queue_latency_ns, now_ns - entry->queued_ns);
         result = put_message(stream, entry);
         cmsgr__session_written(session, entry); /* also if that failed: a lossless session sends it again */
         if (result < 0)
@@ -220,7 +220,7 @@ static int put_ack(cmsgr_stream *stream)
     if (result < 0)
         return result;
     session->told_seq = session->in_seq;
-    stream->worker->stats.acks_sent++;
+    cmsgr__count(stream->worker->stats.acks_sent, 1);
     return 0;
 }
 
@@ -253,11 +253,11 @@ static int send_once(cmsgr_stream *stream, int64_t now_ns)
     if (cmsgr__stream_is_unlucky(stream, stream->inject_failures))
         driver->shutdown(driver->ctx, stream->fd);
     taken = driver->sendmsg(driver->ctx, stream->fd, iov, count, len < stream->chain.bytes);
-    stream->worker->stats.send_calls++;
+    cmsgr__count(stream->worker->stats.send_calls, 1);
     if (taken < 0 && taken != -EAGAIN)
         return (int)taken;
     if (taken > 0) {
-        stream->worker->stats.send_bytes += (uint64_t)taken;
+        cmsgr__count(stream->worker->stats.send_bytes, (uint64_t)taken);
         cmsgr__chain_consume(&stream->chain, (size_t)taken, entry_left_chain, stream);
         if (stream->session)
             atomic_store_explicit(&stream->session->last_write_ns, now_ns, memory_order_relaxed);

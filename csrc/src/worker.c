@@ -195,7 +195,7 @@ void cmsgr_worker_flush(cmsgr_worker *worker)
     cmsgr__list_take(&streams, &worker->dirty);
     while ((link = cmsgr__list_pop(&streams)))
         cmsgr__stream_flush(CMSGR__OWNER(link, cmsgr_stream, dirty_link));
-    worker->stats.send_ns += cmsgr__now(worker->env) - began_ns;
+    cmsgr__count(worker->stats.send_ns, cmsgr__now(worker->env) - began_ns);
 }
 
 static void receive_hot(cmsgr_worker *worker)
@@ -240,7 +240,7 @@ int cmsgr_worker_turn(cmsgr_worker *worker, int64_t max_wait_ns)
     int found = 0;
 
     do {
-        worker->stats.rounds++;
+        cmsgr__count(worker->stats.rounds, 1);
         release_taken(worker);
         bury(worker);
         cmsgr_worker_flush(worker);
@@ -254,11 +254,11 @@ int cmsgr_worker_turn(cmsgr_worker *worker, int64_t max_wait_ns)
              (found || has_rounds_left(worker)) && !is_over(worker, deadline_ns));
     if (!worker->items && !(found & CMSGR__FOUND_USER) && !worker->garbage.first)
         return 0;
-    worker->stats.turns++;
+    cmsgr__count(worker->stats.turns, 1);
     return 1;
 }
 
 void cmsgr_worker_get_stats(const cmsgr_worker *worker, cmsgr_worker_stats *stats)
 {
-    *stats = worker->stats;
+    cmsgr__read_counters(stats, &worker->stats, sizeof *stats);
 }

@@ -400,7 +400,7 @@ typedef struct cmsgr_center_stats {
     uint64_t polls_won, polls_lost; /* looks before a sleep that made it needless, or did not */
     int64_t slept_ns, polled_ns; /* waiting asleep, and looking */
 } cmsgr_center_stats;
-void cmsgr_center_get_stats(const cmsgr_center *center, cmsgr_center_stats *stats);
+void cmsgr_center_get_stats(const cmsgr_center *center, cmsgr_center_stats *stats); /* any thread */
 
 /* ---- Throttle ------------------------------------------------------------------------------------------ */
 
@@ -650,7 +650,7 @@ typedef struct cmsgr_worker_stats {
     uint64_t acks_handled;
     int64_t recv_ns, send_ns;
 } cmsgr_worker_stats;
-void cmsgr_worker_get_stats(const cmsgr_worker *worker, cmsgr_worker_stats *stats);
+void cmsgr_worker_get_stats(const cmsgr_worker *worker, cmsgr_worker_stats *stats); /* any thread */
 
 /* ---- cffi: end ------------------------------------------------------------------------------------------ */
 
