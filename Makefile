@@ -21,7 +21,7 @@ PIP     := $(BIN)/python -m pip --disable-pip-version-check -qq
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help perf test contract synthetic sanitize bench micro instructions instructions-record floor lint build clean distclean mutants fuzz simulate chaos
+.PHONY: help perf test contract synthetic sanitize bench micro instructions instructions-record floor lint build clean distclean mutants fuzz simulate chaos tsan
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -48,6 +48,9 @@ chaos: build $(VENV)/deps-test ## all campaigns that break things, each for its 
 sanitize: ## tests of the C core under ASan and UBSan, the threaded ones under TSan
 	$(MAKE) -C csrc asan
 	$(MAKE) -C csrc tsan
+
+tsan: build $(VENV)/deps-test ## tests with threads, with the compiled package under ThreadSanitizer; some minutes (PYTEST_ARGS)
+	$(BIN)/python -m tests.tsan $(PYTEST_ARGS)
 
 mutants: build $(VENV)/deps-test ## historic mistakes put back one at a time: the tests must notice each; half an hour
 	$(MAKE) -C csrc test
