@@ -16,7 +16,7 @@ from tests.soak.soak import Soak, check_vitals, compare
 from tests.soak.tally import Tally
 from tests.soak.vitals import Reading, Vitals
 
-SECONDS = 2.0
+SECONDS = 1.5
 
 
 @pytest.mark.slow
