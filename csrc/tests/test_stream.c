@@ -95,7 +95,7 @@ static void check_message(const pair_item *item, uint64_t seq, uint64_t tid, siz
 /* Every way a body travels: copied, borrowed, pooled, read in place, grown; numbers rise from 1. */
 static void test_messages(cmsgr_env *env, int lossless)
 {
-    const size_t lengths[] = {0, 1, 1024, 1025, 4096, 16343, 16344, 20000, 300000, 1 << 20, (1 << 20) + 1, 8 << 20};
+    const size_t lengths[] = {0, 1, 1024, 1025, 4096, 16343, 16344, 20000, 262144, 262145, 524288, 1 << 20, (1 << 20) + 1, 8 << 20};
     const int count = sizeof lengths / sizeof *lengths;
 
     pair_open(&p, env, NULL);
@@ -116,7 +116,34 @@ static void test_messages(cmsgr_env *env, int lossless)
     pair_close(&p);
 }
 
-/* Higher priorities first, first in first out inside one; numbers follow the order on the wire. */
+/* Every segment is large, and cut where the socket is full. */
+static void test_large_segments(cmsgr_env *env, int revision)
+{
+    const size_t len[3] = {(3 << 19) + 5, 262144, 262145};
+
+    pair_open(&p, env, NULL);
+    for (int i = 0; i < 2; i++)
+        cmsgr_stream_set_revision(p.stream[i], revision);
+    pair_start(&p, 0);
+    for (uint64_t tid = 0; tid < 4; tid++) {
+        cmsgr_entry *entry = pair_entry(&p, 127, tid, payload + 2, len[2]);
+
+        entry->segment[0] = (cmsgr_span){payload, len[0]};
+        entry->segment[1] = (cmsgr_span){payload + 1, len[1]};
+        CHECK_EQ(cmsgr_session_send(p.session[0], entry, 1), 0);
+    }
+    pair_settle(&p);
+    CHECK_EQ(p.logged, 4);
+    for (int n = 0; n < 4; n++) {
+        CHECK_EQ(p.log[n].kind, CMSGR_ITEM_MESSAGE);
+        for (int i = 0; i < 3; i++) {
+            CHECK_EQ(p.log[n].msg->segment[i].len, len[i]);
+            CHECK(memcmp(p.log[n].msg->segment[i].data, payload + i, len[i]) == 0);
+        }
+    }
+    pair_close(&p);
+}
+
 /* What waits for its next message must cost little: ten thousand of them may. */
 static void test_idle_holds_no_chunk(cmsgr_env *env)
 {
@@ -129,6 +156,7 @@ static void test_idle_holds_no_chunk(cmsgr_env *env)
     pair_close(&p);
 }
 
+/* Higher priorities first, first in first out inside one; numbers follow the order on the wire. */
 static void test_priorities(cmsgr_env *env)
 {
     const uint16_t given[] = {127, 63, 255, 127, 196, 63};
@@ -704,6 +732,8 @@ int main(void)
     test_message_before_ready(env);
     test_messages(env, 0);
     test_messages(env, 1);
+    test_large_segments(env, 0);
+    test_large_segments(env, 1);
     test_idle_holds_no_chunk(env);
     test_priorities(env);
     test_writable(env);
