@@ -175,7 +175,7 @@ class ClientHandshake(Handshake):
         elif not session.client_cookie:
             session.client_cookie = self.host.new_cookie()
         session.enter(State.SESSION_CONNECTING, reason)
-        session.is_ident_unanswered = True
+        session.ident_sent()
         self.send(
             ClientIdentFrame(
                 addrs=self.host.my_addrs,

@@ -17,6 +17,7 @@ from ceph_msgr.wire.addr import EntityAddr
 __all__ = [
     "AcceptNew",
     "ExistingSession",
+    "RefuseEarly",
     "RefuseStale",
     "ReplaceLossy",
     "SendReset",
@@ -44,7 +45,7 @@ class ExistingSession:
     server_cookie: int
     connect_seq: int
     peer_global_seq: int
-    #: Its last dial asked for a session and broke before the answer: the peer may have granted it.
+    #: A dial of its own asked for a session and broke before the answer: the peer may have granted it, or may yet.
     is_ident_unanswered: bool = False
 
 
@@ -71,10 +72,7 @@ class TakeOverExisting:
 
 @dataclass(frozen=True, slots=True)
 class SendWait:
-    """The existing session's own dial is the one that counts."""
-
-    #: Make sure that this dial goes on, even with nothing to say.
-    nudge: bool
+    """The existing session's own dial is the one that counts; it must go on, even with nothing to say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +97,11 @@ class SendRetryGlobal:
 
 
 @dataclass(frozen=True, slots=True)
+class RefuseEarly:
+    """An earlier attempt of the peer's is taking the session over: close this one without an answer."""
+
+
+@dataclass(frozen=True, slots=True)
 class RefuseStale:
     """The attempt was overtaken by a later one: close it without an answer."""
 
@@ -107,7 +110,7 @@ class RefuseStale:
 
 
 Verdict: TypeAlias = (
-    AcceptNew | ReplaceLossy | TakeOverExisting | SendWait | SendReset | SendRetry | SendRetryGlobal | RefuseStale
+    AcceptNew | ReplaceLossy | TakeOverExisting | SendWait | SendReset | SendRetry | SendRetryGlobal | RefuseEarly | RefuseStale
 )
 
 
@@ -126,7 +129,9 @@ def judge_client_ident(
     if existing is None or existing.state is State.CLOSED:
         return AcceptNew()
     if existing.state is State.REPLACING:
-        return SendWait(nudge=False)
+        # Ceph answers WAIT. But that says that our own dial goes on, while this session is about to find itself on a socket that
+        # the peer may have left; and a peer that waits takes what we dialled before for that dial: two sessions again.
+        return RefuseEarly()
     if existing.peer_global_seq > frame.global_seq:
         return RefuseStale(existing.peer_global_seq)
     if existing.is_lossy:
@@ -176,4 +181,4 @@ def _judge_race(existing: ExistingSession, own_addr: EntityAddr, peer_addr: Enti
     """Both sides dial: the dial of the smaller address survives. An equal address counts as greater."""
     if peer_addr < own_addr or existing.is_server:
         return TakeOverExisting()
-    return SendWait(nudge=True)
+    return SendWait()

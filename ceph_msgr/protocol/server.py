@@ -34,6 +34,7 @@ from ceph_msgr.protocol.handshake import Handshake, check_plausible
 from ceph_msgr.protocol.reconnect import (
     AcceptNew,
     ExistingSession,
+    RefuseEarly,
     RefuseStale,
     ReplaceLossy,
     SendReset,
@@ -222,8 +223,8 @@ class ServerHandshake(Handshake):
                 self._pending = existing, handoff
                 self.session.enter(State.HANDED_OVER, f"for the existing session in state {existing.state}")
                 self.session.emit(TakeOver(existing.handle, handoff))
-            case SendWait(nudge):
-                if nudge and existing:
+            case SendWait():
+                if existing:
                     self.session.emit(NudgeExisting(existing.handle))
                 self._reply(WaitFrame(), "our own dial wins")
             case SendReset(full):
@@ -232,6 +233,8 @@ class ServerHandshake(Handshake):
                 self._reply(SessionRetryFrame(connect_seq), f"connect_seq is behind {connect_seq}")
             case SendRetryGlobal(global_seq):
                 self._reply(SessionRetryGlobalFrame(global_seq), f"global_seq is behind {global_seq}, or too early")
+            case RefuseEarly():
+                raise RemoteProtocolError(f"{handoff.frame.addrs} comes while an earlier attempt takes its session over")
             case RefuseStale(peer_global_seq):
                 raise RemoteProtocolError(
                     f"stale attempt with global_seq {handoff.frame.global_seq}, the peer is at {peer_global_seq}"

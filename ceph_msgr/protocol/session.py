@@ -178,8 +178,8 @@ class Session:
         self.global_seq = 0
         self.peer_global_seq = 0
 
-        #: CLIENT_IDENT was sent, and neither the answer came nor was dialled again since.
-        self.is_ident_unanswered = False
+        #: When the CLIENT_IDENT was sent that nobody has answered yet.
+        self._ident_sent_ns: int | None = None
 
         #: What ended the last socket, and how often that happened.
         self.last_error: Exception | None = None
@@ -236,8 +236,9 @@ class Session:
     def handle(self, event: Event, now_ns: int) -> list[Action]:
         """What to do about an event, in order.
 
-        ``now_ns`` is only noted in ``history``. What the peer did wrong becomes a fault; ``LocalProtocolError`` means that the
-        shell reported something that cannot happen in this state. After any exception the shell closes the connection.
+        ``now_ns`` is monotonic: it is noted in ``history``, and tells how old an unanswered CLIENT_IDENT is. What the peer did
+        wrong becomes a fault; ``LocalProtocolError`` means that the shell reported something that cannot happen in this state.
+        After any exception the shell closes the connection.
         """
         self._now_ns = now_ns
         self._actions = []
@@ -265,6 +266,13 @@ class Session:
         )
 
     @property
+    def is_ident_unanswered(self) -> bool:
+        """The peer may yet grant what a CLIENT_IDENT of ours asked for, also one that we sent several dials ago: until its own
+        handshake on that socket times out, as ours would."""
+        sent_ns = self._ident_sent_ns
+        return sent_ns is not None and self._now_ns - sent_ns < self._seconds(self.config.ms_accept_handshake_timeout)
+
+    @property
     def is_ready(self) -> bool:
         return self.state is State.READY
 
@@ -277,6 +285,9 @@ class Session:
         return self.state in ACCEPTING_STATES
 
     # ---- for the handshakes ----
+
+    def ident_sent(self) -> None:
+        self._ident_sent_ns = self._now_ns
 
     @property
     def known_policy(self) -> Policy:
@@ -313,7 +324,7 @@ class Session:
         self._cancel(Timer.HANDSHAKE)
         self._handshake = None
         self._backoff_ns = 0
-        self.is_ident_unanswered = False
+        self._ident_sent_ns = None
         self.peer = peer
         self.enter(State.READY, reason)
         self.emit(EnterReady(lossless=not self.is_lossy, features=peer.features))
@@ -335,7 +346,7 @@ class Session:
 
     def wait_for_peer(self) -> None:
         """The peer's own dial wins: sit still for the longest pause, it should arrive long before."""
-        self.is_ident_unanswered = False
+        self._ident_sent_ns = None
         self._drop_stream()
         self.enter(State.WAIT, "the peer's own dial wins")
         self._backoff_ns = self._seconds(self.config.ms_max_backoff)
@@ -453,7 +464,6 @@ class Session:
 
     def _dial(self, reason: str) -> None:
         self.enter(State.CONNECTING, reason)
-        self.is_ident_unanswered = False
         if self.server_cookie:
             self.connect_seq += 1
         self._handshake = ClientHandshake(self)

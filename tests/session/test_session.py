@@ -472,7 +472,7 @@ def test_an_event_without_a_socket_is_the_shells_mistake(state: State, event: Ev
 @pytest.mark.parametrize(
     "event",
     [
-        ev.TakeOverRefused(SendWait(False)),
+        ev.TakeOverRefused(SendWait()),
         ev.StreamHandedOver(),
         ev.StreamAdopted(ev.Handoff(RECONNECT, EntityType.CLIENT, ConMode.CRC, 0, Credentials(), False), 0),
         ev.Accepted(EPHEMERAL),
@@ -1071,6 +1071,24 @@ def test_a_place_taken_meanwhile_is_looked_at_again() -> None:
     assert "fought over" in machine.only(act.Closed).reason
 
 
+@pytest.mark.contract("J8", "J10")
+def test_a_dial_before_the_last_may_have_been_granted() -> None:
+    """The peer may grant what a dial asked for that broke, also after another one that did not come so far. Not for ever: a peer
+    that we cannot reach, but that reaches us, must not be told to wait for us again and again. Simulator, seed 1011529."""
+    machine = dialled_to(State.SESSION_CONNECTING, Policy.lossless_peer())
+    for event in ev.SocketLost(OSError("broken")), ev.SendQueued(), ev.SocketLost(OSError("broken again")):
+        machine.on(event)
+    assert machine.state is State.STANDBY
+    assert machine.session.view("handle").is_ident_unanswered
+    machine.session.handle(ev.SendQueued(), int(machine.session.config.ms_accept_handshake_timeout * 1e9))
+    assert not machine.session.view("handle").is_ident_unanswered
+
+
+def test_an_answered_dial_is_forgotten() -> None:
+    assert dialled_to(State.SESSION_CONNECTING).session.is_ident_unanswered
+    assert not dialled_to(State.READY).session.is_ident_unanswered
+
+
 EXISTING = ExistingSession("handle", State.READY, False, False, 0xC1, 0x5EE, 0, 5)
 #: Our own dial to that peer, whose address is greater than ours, and less than ours.
 OUR_DIAL = replace(EXISTING, state=State.CONNECTING, client_cookie=1, server_cookie=0)
@@ -1084,7 +1102,7 @@ def row(id_: str, existing: ExistingSession | None, frame: f.ControlFrame, *answ
 IDENT_ROWS = [
     row("J2", None, CLIENT_IDENT, f.ServerIdentFrame),
     row("J2", replace(EXISTING, state=State.CLOSED), CLIENT_IDENT, f.ServerIdentFrame),
-    row("J3", replace(EXISTING, state=State.REPLACING), CLIENT_IDENT, f.WaitFrame()),
+    row("J3", replace(EXISTING, state=State.REPLACING), CLIENT_IDENT, act.CloseSocket),
     row("J4", replace(EXISTING, peer_global_seq=99), CLIENT_IDENT, act.CloseSocket),
     row("J5", replace(EXISTING, is_lossy=True), CLIENT_IDENT, act.CloseExisting, f.ServerIdentFrame),
     row("J6", EXISTING, replace(CLIENT_IDENT, cookie=0xC2), act.TakeOver),
@@ -1159,7 +1177,7 @@ def test_a_newcomer_that_hands_over_ends_silently() -> None:
 
 def test_a_newcomer_that_is_refused_answers_its_peer() -> None:
     machine = newcomer()
-    machine.on(ev.TakeOverRefused(SendWait(nudge=True)))
+    machine.on(ev.TakeOverRefused(SendWait()))
     assert machine.kinds() == ["NudgeExisting", "SendFrame", "Continue"]
     assert machine.state is State.SESSION_ACCEPTING
 
