@@ -223,9 +223,8 @@ class ServerHandshake(Handshake):
                 self._pending = existing, handoff
                 self.session.enter(State.HANDED_OVER, f"for the existing session in state {existing.state}")
                 self.session.emit(TakeOver(existing.handle, handoff))
-            case SendWait():
-                if existing:
-                    self.session.emit(NudgeExisting(existing.handle))
+            case SendWait() if existing:
+                self.session.emit(NudgeExisting(existing.handle))
                 self._reply(WaitFrame(), "our own dial wins")
             case SendReset(full):
                 self._reply(SessionResetFrame(full), "no such session" if full else "the session was never finished")

@@ -180,14 +180,6 @@ def kill(int host, int kind):
     sim_kill(world, host, kind)
 
 
-def next_ns():
-    return sim_next_ns(world)
-
-
-def step():
-    return sim_step(world) == 1
-
-
 cpdef run_until(int64_t end_ns):
     sim_advance(world, end_ns)
     while sim_next_ns(world) <= end_ns:
@@ -232,10 +224,6 @@ def awake():
         found.append(poller)
         poller = sim_awake(world, len(found))
     return found
-
-
-def idle_until_ns():
-    return sim_idle_until_ns(world)
 
 
 def rouse(int poller):

@@ -2,5 +2,5 @@
 
 ``python -m tests.mutants`` shows how good the tests are. Each mistake is a patch in ``patches/``, made by ``diff -U2``: its
 story, an empty line, and ``Found-by:``, a program of the C tests (``test_stream``) or arguments of pytest
-(``tests/session/test_session.py``) that must fail. ``Variant: asan`` where only the address sanitizer sees it.
+(``tests/session/test_pair.py``) that must fail. ``Variant: asan`` where only the address sanitizer sees it.
 """

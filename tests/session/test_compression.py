@@ -16,8 +16,7 @@ from ceph_msgr.protocol.banner import OUR_BANNER
 from ceph_msgr.protocol.states import State
 from ceph_msgr.protocol.tags import Tag
 from ceph_msgr.wire.entity import EntityType
-from tests.session.simulation import Connection, World
-from tests.session.test_session import (
+from tests.session.machine import (
     CLIENT_HELLO,
     CLIENT_IDENT,
     COMPRESSING,
@@ -33,6 +32,7 @@ from tests.session.test_session import (
     dialler,
     walk,
 )
+from tests.session.simulation import Connection, World
 
 SNAPPY, ZLIB, ZSTD, LZ4, BROTLI = 1, 2, 3, 4, 5
 OSD_HELLO = f.HelloFrame(EntityType.OSD, SERVER)

@@ -83,26 +83,26 @@ class World:
     def step(self, limit_ns: int) -> bool:
         """One step of somebody, or of time if there is nothing to do. False if nothing happens before ``limit_ns``."""
         awake = _sim.awake()
-        waiting = len(self.waiting)
-        choices = len(awake) + waiting
+        choices = len(awake) + len(self.waiting)
         if not choices:
             return _sim.wait(limit_ns)
         self.steps += 1
-        random = self._chance.random
-        chosen = int(random() * choices) if choices > 1 else 0
+        draw = self._chance.random
+        chosen = int(draw() * choices) if choices > 1 else 0
         if chosen < len(awake):
             host, index = self._owners[awake[chosen]]
-            host.step_worker(index, _ONE_ROUND_NS if random() < _ONE_ROUND_SHARE else _WHOLE_TURN_NS)
+            host.step_worker(index, _ONE_ROUND_NS if draw() < _ONE_ROUND_SHARE else _WHOLE_TURN_NS)
         else:
             host = next(islice(self.waiting, chosen - len(awake), None))
-            if random() >= host.laziness:
+            if draw() >= host.laziness or (not awake and self._idle(host, limit_ns)):
                 host.step_callback()
-            elif not awake:
-                # Nobody else has anything to do: so long it would not be chosen, unless somebody wakes up.
-                until_ns = min(_sim.now_ns() + int(random() * _STEP_NS / (1 - host.laziness)), limit_ns)
-                if not _sim.wait(until_ns):
-                    _sim.run_until(until_ns)
-                    if until_ns == limit_ns:
-                        return False
-                    host.step_callback()
-        return _sim.run_for(int(random() * _STEP_NS)) < limit_ns
+        return _sim.run_for(int(draw() * _STEP_NS)) < limit_ns
+
+    def _idle(self, host: Host, limit_ns: int) -> bool:
+        """Nobody but this lazy dispatch thread has anything to do. Time passes as if it had been drawn and passed over again and
+        again; True if it is its turn then, False if somebody woke up, or time is up, before."""
+        until_ns = min(_sim.now_ns() + int(self._chance.random() * _STEP_NS / (1 - host.laziness)), limit_ns)
+        if _sim.wait(until_ns):
+            return False
+        _sim.run_until(until_ns)
+        return until_ns < limit_ns
