@@ -170,6 +170,10 @@ def judge_session_reconnect(
     if existing.peer_global_seq > frame.global_seq:
         return SendRetryGlobal(existing.peer_global_seq)
     if existing.connect_seq > frame.connect_seq:
+        if existing.state is State.SESSION_RECONNECTING and own_addr <= peer_addr:
+            # Ceph answers RETRY here, too. But if both sides ask, and questions take longer than answers, each answer comes
+            # just before the other side's next question, and the counts overtake each other for ever.
+            return SendWait()
         return SendRetry(existing.connect_seq)
     if existing.connect_seq == frame.connect_seq and existing.state not in IDLE_STATES:
         # Both sides are reconnecting.

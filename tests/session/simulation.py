@@ -544,6 +544,8 @@ class World:
         self.unreachable: dict[EntityAddr, Exception | None] = {}
         #: Dialling ends, in order; ``.peer`` is the accepting one.
         self.links: list[End] = []
+        #: Who reads first, the least; ends with the same key in the order of the links, the dialling one first.
+        self.order: Callable[[End], int] = lambda end: 0
         self._posts: deque[Callable[[], object]] = deque()
         self._timers: list[tuple[int, int, Callable[[], object]]] = []
         self._timer_ids = itertools.count(1)
@@ -627,15 +629,14 @@ class World:
 
     def _deliver(self) -> bool:
         """One unit, or one piece of it, to the first end that has something to read."""
-        for near in self.links:
-            for end in (near, near.peer):
-                if end.inbox and end.stream and end.stream.owner.stream is end.stream:
-                    unit = end.inbox.popleft()
-                    if self.chunk_bytes and len(unit) > self.chunk_bytes:
-                        end.inbox.appendleft(unit[self.chunk_bytes :])
-                        unit = unit[: self.chunk_bytes]
-                    end.stream.feed(unit)
-                    return True
+        for end in sorted((end for near in self.links for end in (near, near.peer)), key=self.order):
+            if end.inbox and end.stream and end.stream.owner.stream is end.stream:
+                unit = end.inbox.popleft()
+                if self.chunk_bytes and len(unit) > self.chunk_bytes:
+                    end.inbox.appendleft(unit[self.chunk_bytes :])
+                    unit = unit[: self.chunk_bytes]
+                end.stream.feed(unit)
+                return True
         return False
 
     def break_link(self, index: int = -1) -> None:

@@ -422,6 +422,32 @@ def test_of_two_crossing_reconnects_the_lower_address_survives(first: str) -> No
     assert not [c.notices for c in low.connections + high.connections if c not in (down, up) and c.notices]
 
 
+@pytest.mark.contract("A6", "J16")
+@pytest.mark.parametrize("ahead", ["low", "high"])
+def test_crossing_reconnects_come_to_an_end_though_questions_are_slow(ahead: str) -> None:
+    """A question is always on its way while the other side's is answered: with RETRY only, each side's connect_seq would
+    overtake the other's for ever. Simulator, seed 6000984."""
+    world = World()
+    low = world.messenger("osd.0", LOW, policy=Policy.lossless_peer())
+    high = world.messenger("osd.1", HIGH, policy=Policy.lossless_peer())
+    down = low.connect_to(high)
+    world.run()
+    up = high.connections[0]
+    world.break_link()
+    world.run()
+    # One dial more of this side's has failed.
+    (down if ahead == "low" else up).session.connect_seq = 1
+    # Answers at once; of two questions the one that has been asked less often.
+    world.order = lambda end: -1 if end in world.links else end.peer.units_sent - len(end.inbox)
+    down.send("from low")
+    up.send("from high")
+    world.advance(20.0)
+    assert up.queue.received == ["from low"]
+    assert down.queue.received == ["from high"]
+    assert down.session.is_ready
+    assert up.session.is_ready
+
+
 @pytest.mark.contract("A2", "I22")
 @pytest.mark.parametrize(
     "stage",

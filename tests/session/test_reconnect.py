@@ -192,7 +192,9 @@ def test_reconnect_5_global_seq_is_behind(peer_global_seq: int, is_stale: bool) 
 @pytest.mark.contract("J16")
 @pytest.mark.parametrize("state", [State.READY, State.STANDBY, *BUSY_DIALLING])
 def test_reconnect_6_connect_seq_is_behind(state: State) -> None:
-    assert reconnect(replace(SESSION, state=state, connect_seq=5)) == SendRetry(5)
+    existing = replace(SESSION, state=state, connect_seq=5)
+    assert reconnect(existing, wins=True) == SendRetry(5)
+    assert reconnect(existing, wins=False) == (SendWait() if state is State.SESSION_RECONNECTING else SendRetry(5))
 
 
 @pytest.mark.contract("J17")
