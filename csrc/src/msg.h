@@ -10,8 +10,9 @@ enum {
     /* Bodies up to this are received into the message's own pooled block; larger ones get memory of their own. */
     CMSGR__SMALL_BODY = 16 * 1024,
     /* A body's memory starts at this size and grows with what has really arrived: a claimed length is only a claim. A little more
-     * than 1 MiB, so that a payload of just that size, with what surrounds it, is received into its place at once. */
-    CMSGR__BODY_STEP = 1024 * 1024 + 64 * 1024,
+     * than 4 MiB, so that a whole object of Ceph's, with what surrounds it, is received into its place at once: growing on the
+     * way, into pages that must first be had, costs a tenth of the receiver's time. */
+    CMSGR__BODY_STEP = 4 * 1024 * 1024 + 64 * 1024,
     CMSGR__BODY_GROWTH = 4,
     /* A small body begins 7 bytes into aligned memory, so that the front behind a 41-byte header is aligned to 8. */
     CMSGR__SMALL_SKEW = 7,

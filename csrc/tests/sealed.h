@@ -5,8 +5,8 @@
 #include "aead.h"
 #include "check.h"
 
-static uint8_t payload[3 << 20];
-static uint8_t wire[4 << 20], body[4 << 20];
+static uint8_t payload[5 << 20];
+static uint8_t wire[6 << 20], body[6 << 20];
 
 static const uint8_t key[16] = "sixteen byte key";
 static const uint8_t nonce[12] = "twelve bytes";

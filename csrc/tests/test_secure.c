@@ -317,7 +317,7 @@ static void secure_start(int revision, int lossless)
 
 static void test_stream(cmsgr_env *env, int revision, int lossless)
 {
-    const size_t lengths[] = {0, 1, 1025, 4096, 16384, 20000, 300000, 3 << 20};
+    const size_t lengths[] = {0, 1, 1025, 4096, 16384, 20000, 300000, 5 << 20};
     const int count = sizeof lengths / sizeof *lengths;
 
     pair_open(&p, env, NULL);

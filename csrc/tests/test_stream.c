@@ -697,7 +697,7 @@ static void allocation_scenario(void *ctx, cmsgr_env *env)
             cmsgr_stream_continue(p.stream[i]);
         }
     for (int i = 0; i < 4; i++) {
-        cmsgr_entry *entry = pair_entry(&p, (uint16_t)(100 + i), 0, payload, i == 3 ? 3u << 20 : 2000);
+        cmsgr_entry *entry = pair_entry(&p, (uint16_t)(100 + i), 0, payload, i == 3 ? 5u << 20 : 2000);
 
         if (!entry)
             continue;

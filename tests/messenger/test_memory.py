@@ -179,7 +179,7 @@ def test_the_dispatch_throttle_ends_with_the_callback(lab: Lab) -> None:
 # ---- what a receiver holds ----
 
 
-@pytest.mark.parametrize("len_bytes", [1, 4096, 16 << 10, (16 << 10) + 1, 3 << 20])
+@pytest.mark.parametrize("len_bytes", [1, 4096, 16 << 10, (16 << 10) + 1, 5 << 20])
 def test_segments_outlive_connection_messenger_and_stack(lab: Lab, len_bytes: int) -> None:
     payload = bytes(range(256)) * (len_bytes // 256 + 1)
     segments = payload[:len_bytes], payload[1 : len_bytes + 1], payload[2 : len_bytes + 2]
