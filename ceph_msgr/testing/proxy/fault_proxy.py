@@ -105,7 +105,10 @@ class FaultProxy:
     def _ask(self, **order: object) -> dict[str, Any]:
         assert self._process.stdin and self._process.stdout
         with self._lock:
-            self._process.stdin.write(json.dumps(order).encode() + b"\n")
+            try:
+                self._process.stdin.write(json.dumps(order).encode() + b"\n")
+            except BrokenPipeError:
+                raise ProxyError(f"the proxy has ended, it was to {order}") from None
             line = b""
             end_s = time.monotonic() + _ANSWER_TIMEOUT_S
             while not line.endswith(b"\n"):

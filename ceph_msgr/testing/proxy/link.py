@@ -9,6 +9,7 @@ import struct
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from ceph_msgr.errors import RemoteProtocolError
 from ceph_msgr.testing.proxy.fault import Direction, Fault
 from ceph_msgr.testing.proxy.pipe import Pipe
 from ceph_msgr.testing.proxy.plan import Plan
@@ -29,7 +30,8 @@ class Link:
         self.number = number
         self._relay = relay
         self._client = client
-        self._target = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        family = socket.AF_INET6 if ":" in route.target[0] else socket.AF_INET
+        self._target = socket.socket(family, socket.SOCK_STREAM)
         for end in client, self._target:
             end.setblocking(False)
             end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -84,7 +86,7 @@ class Link:
             return
         try:
             step()
-        except OSError:
+        except (OSError, RemoteProtocolError):  # the latter: no banner, on a route that should have frames
             if pipe.is_mute:  # the other end must not hear of it
                 pipe.is_over = True
             else:
