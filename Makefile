@@ -21,7 +21,7 @@ PIP     := $(BIN)/python -m pip --disable-pip-version-check -qq
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help perf test contract synthetic sanitize bench micro instructions instructions-record floor lint build clean distclean mutants fuzz simulate chaos tsan
+.PHONY: help perf test contract synthetic sanitize bench micro instructions instructions-record floor lint build clean distclean mutants fuzz simulate chaos asan tsan
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -50,7 +50,10 @@ sanitize: ## tests of the C core under ASan and UBSan, the threaded ones under T
 	$(MAKE) -C csrc tsan
 
 tsan: build $(VENV)/deps-test ## tests with threads, with the compiled package under ThreadSanitizer; some minutes (PYTEST_ARGS)
-	$(BIN)/python -m tests.tsan $(PYTEST_ARGS)
+	$(BIN)/python -m tests.sanitized thread $(PYTEST_ARGS)
+
+asan: build $(VENV)/deps-test ## the whole suite, with the compiled package under ASan and UBSan; half an hour (PYTEST_ARGS)
+	$(BIN)/python -m tests.sanitized address $(PYTEST_ARGS)
 
 mutants: build $(VENV)/deps-test ## historic mistakes put back one at a time: the tests must notice each; half an hour
 	$(MAKE) -C csrc test

@@ -8,10 +8,15 @@ from __future__ import annotations
 
 import os
 import random
+import signal
 import time
 from collections.abc import Generator
 
 import pytest
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell has that for what runs in its background, and children inherit it: those that are tested with Ctrl-C must not.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SEED_VARIABLE = "CEPH_MSGR_TEST_SEED"
 SEED = int(os.environ.get(SEED_VARIABLE) or random.SystemRandom().randrange(2**32))
