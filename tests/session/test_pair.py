@@ -399,9 +399,8 @@ def test_of_two_crossing_dials_the_lower_address_survives(chunk_bytes: int | Non
     assert low.connections[0].frames_received.count(Tag.SERVER_IDENT) == 1
 
 
-@pytest.mark.contract("A6", "I23", "I24")
-@pytest.mark.parametrize("first", ["low", "high"])
-def test_of_two_crossing_reconnects_the_lower_address_survives(first: str) -> None:
+def peers_at_rest() -> tuple[World, Connection, Connection]:
+    """Both have lost the link between them and have nothing to say: low's connection, and high's."""
     world = World()
     low = world.messenger("osd.0", LOW, policy=Policy.lossless_peer())
     high = world.messenger("osd.1", HIGH, policy=Policy.lossless_peer())
@@ -411,6 +410,13 @@ def test_of_two_crossing_reconnects_the_lower_address_survives(first: str) -> No
     world.break_link()
     world.run()
     assert down.session.state is up.session.state is State.STANDBY
+    return world, down, up
+
+
+@pytest.mark.contract("A6", "I23", "I24")
+@pytest.mark.parametrize("first", ["low", "high"])
+def test_of_two_crossing_reconnects_the_lower_address_survives(first: str) -> None:
+    world, down, up = peers_at_rest()
     one, other = (down, up) if first == "low" else (up, down)
     one.send("x")
     other.send("y")
@@ -419,7 +425,7 @@ def test_of_two_crossing_reconnects_the_lower_address_survives(first: str) -> No
     assert other.queue.received == ["x"]
     assert down.session.is_ready
     assert up.session.is_ready
-    assert not [c.notices for c in low.connections + high.connections if c not in (down, up) and c.notices]
+    assert not [c.notices for c in down.messenger.connections + up.messenger.connections if c not in (down, up) and c.notices]
 
 
 @pytest.mark.contract("A6", "J16")
@@ -427,14 +433,7 @@ def test_of_two_crossing_reconnects_the_lower_address_survives(first: str) -> No
 def test_crossing_reconnects_come_to_an_end_though_questions_are_slow(ahead: str) -> None:
     """A question is always on its way while the other side's is answered: with RETRY only, each side's connect_seq would
     overtake the other's for ever. Simulator, seed 6000984."""
-    world = World()
-    low = world.messenger("osd.0", LOW, policy=Policy.lossless_peer())
-    high = world.messenger("osd.1", HIGH, policy=Policy.lossless_peer())
-    down = low.connect_to(high)
-    world.run()
-    up = high.connections[0]
-    world.break_link()
-    world.run()
+    world, down, up = peers_at_rest()
     # One dial more of this side's has failed.
     (down if ahead == "low" else up).session.connect_seq = 1
     # Answers at once; of two questions the one that has been asked less often.
