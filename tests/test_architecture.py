@@ -275,7 +275,8 @@ HEADERS = {
     "time.h unistd.h sys/random.h sys/epoll.h sys/eventfd.h netinet/in.h netinet/ip.h netinet/tcp.h sys/syscall.h": (
         "driver_linux.c epoll.c sock.c"
     ),
-    "arm_acle.h nmmintrin.h wmmintrin.h sys/auxv.h": "crc32c.c",
+    "arm_acle.h sys/auxv.h": "crc32c.c",
+    "immintrin.h": "crc32c_x86.c",
     "openssl/err.h": "aes_cbc.c",
     "openssl/evp.h": "aes_cbc.c aes_gcm.c",
     "snappy-c.h": "compress_snappy.c",
@@ -286,7 +287,7 @@ HEADERS = {
 
 #: Layers of the C core, lowest first: sources may include headers of their own layer and of those below.
 C_LAYERS = (
-    "internal cmsgr error env crc32c aead aes_gcm aes_cbc compress compress_snappy compress_zlib compress_zstd "
+    "internal cmsgr error env crc32c crc32c_x86 aead aes_gcm aes_cbc compress compress_snappy compress_zlib compress_zstd "
     "compress_lz4 driver_linux epoll sock list",
     "frame seal parser header center polling files timers extq kicks pool",
     "throttle",

@@ -45,7 +45,7 @@ def crc32c(data: Buffer, crc: int = 0xFFFFFFFF) -> int:
     """CRC-32C as msgr2 uses it: raw, without the final inversion; the register starts at ``crc``."""
 
 def crc32c_implementation() -> str:
-    """ "sse42", "armv8" or "table"."""
+    """ "avx512", "sse42", "armv8" or "table"."""
 
 def frame_assemble(
     tag: int, segments: Sequence[Buffer], revision: int = 1, *, alignments: Sequence[int] | None = None, aborted: bool = False,

@@ -31,7 +31,8 @@ cdef int SHIFT = FINE_SHIFT
 cdef uint64_t ENDLESS = <uint64_t>1 << 62
 
 
-# One outstanding request. Numbers follow each other, so almost every one finds its own place free.
+# One outstanding request. Numbers follow each other, so almost every one finds its own place free; while all of them do, one is
+# forgotten without a look at its neighbours, however many there are.
 cdef struct Request:
     uint64_t tid
     int64_t sent_ns
@@ -48,6 +49,8 @@ cdef class Window:
     # A table with open addressing, four times as large as it ever has to be.
     cdef Request *requests
     cdef uint64_t mask
+    # How many are not in their own place.
+    cdef uint64_t displaced
     cdef uint32_t *fine
     cdef uint64_t fine_len
     # What is beyond `fine`.
@@ -84,21 +87,29 @@ cdef class Window:
             at = (at + 1) & self.mask
         return &self.requests[at]
 
+    cdef bint is_home(self, const Request *request, uint64_t tid) noexcept:
+        return <uint64_t>(request - self.requests) == tid & self.mask
+
     cdef void note(self, uint64_t tid, int64_t now_ns) noexcept:
         cdef Request *request = self.place_of(tid)
-        self.outstanding += not request.is_taken
+        if not request.is_taken:
+            self.outstanding += 1
+            self.displaced += not self.is_home(request, tid)
         request.tid, request.sent_ns, request.is_taken = tid, now_ns, True
 
     cdef void forget(self, Request *request) noexcept:
         # Those behind it move up, unless that were before their own place: none may lie behind a gap.
         cdef uint64_t gap = request - self.requests, at = gap, home
-        while True:
+        cdef bint anybody = self.displaced > 0
+        self.displaced -= not self.is_home(request, request.tid)
+        while anybody:
             at = (at + 1) & self.mask
             if not self.requests[at].is_taken:
                 break
             home = self.requests[at].tid & self.mask
             if ((at - home) & self.mask) >= ((at - gap) & self.mask):
                 self.requests[gap] = self.requests[at]
+                self.displaced -= gap == home
                 gap = at
         self.requests[gap].is_taken = False
         self.outstanding -= 1

@@ -208,7 +208,7 @@ static void begin(peer *p)
         .limits = {.control = 4096, .header = 100, .front = 5000, .middle = 5000, .data = 40000}};
 
     FUZZ_CHECK(cmsgr_env_new(&p->env, &allocator, &driver) == 0);
-    p->env->crc32c = p->options[0] & 2 ? cmsgr_crc32c_table : no_crc;
+    p->env->crc32c.fn = p->options[0] & 2 ? cmsgr_crc32c_table : no_crc;
     FUZZ_CHECK(cmsgr_worker_new(&p->worker, p->env) == 0);
     FUZZ_CHECK(cmsgr_session_new(&p->session, p->worker, 0, p) == 0);
     make_throttles(p, &config);
@@ -374,7 +374,7 @@ static size_t fuzz_make_input(uint64_t *state, uint8_t *out, size_t cap)
         out[i] = (uint8_t)fuzz_random(state, 256);
     if (fuzz_random(state, 4))
         out[3] = 0; /* usually all that is written is taken */
-    env.crc32c = out[0] & 2 ? cmsgr_crc32c_table : no_crc;
+    env.crc32c.fn = out[0] & 2 ? cmsgr_crc32c_table : no_crc;
     memcpy(out + len, banner, sizeof banner);
     len += sizeof banner;
     for (int i = 0; i < (out[2] & 3); i++) {

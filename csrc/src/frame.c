@@ -48,7 +48,7 @@ size_t cmsgr_frame_wire_len(int revision, const size_t *seg_len, unsigned count)
 /* The crc of an empty segment is the seed, and its memory may be NULL. */
 static uint32_t segment_crc(const cmsgr_env *env, const cmsgr_span *segment)
 {
-    return segment->len ? env->crc32c(CMSGR__SEGMENT_SEED, segment->data, segment->len) : CMSGR__SEGMENT_SEED;
+    return segment->len ? env->crc32c.fn(CMSGR__SEGMENT_SEED, segment->data, segment->len) : CMSGR__SEGMENT_SEED;
 }
 
 void cmsgr__frame_preamble(const cmsgr_env *env, int tag, const cmsgr_span *segments, const uint16_t *align, unsigned count,
@@ -66,7 +66,7 @@ void cmsgr__frame_preamble(const cmsgr_env *env, int tag, const cmsgr_span *segm
         cmsgr__put16(out + 6 + 6 * i, align[i]);
     }
     out[26] = flags & CMSGR_FRAME_COMPRESSED ? CMSGR__FLAG_COMPRESSED : 0;
-    cmsgr__put32(out + 28, env->crc32c(0, out, 28));
+    cmsgr__put32(out + 28, env->crc32c.fn(0, out, 28));
 }
 
 static size_t frame_head(const cmsgr_env *env, int revision, int tag, const cmsgr_span *segments, const uint16_t *align,

@@ -9,17 +9,24 @@
 
 #include "cmsgr/cmsgr.h"
 
-typedef uint32_t (*cmsgr__crc32c_fn)(uint32_t crc, const void *data, size_t len_bytes);
+/* A way to compute crc32c. */
+typedef struct cmsgr__crc32c {
+    const char *name;
+    uint32_t (*fn)(uint32_t crc, const void *data, size_t len_bytes);
+} cmsgr__crc32c;
+
+enum { CMSGR__CRC32C_MAX = 3 };
 
 struct cmsgr_env {
     cmsgr_allocator allocator;
     cmsgr_driver driver;
-    cmsgr__crc32c_fn crc32c;
-    const char *crc32c_name;
+    cmsgr__crc32c crc32c; /* chosen by what this CPU has */
 };
 
-/* Chosen once per env by what this CPU has (crc32c.c). */
-cmsgr__crc32c_fn cmsgr__crc32c_choose(const char **name);
+/* Those this CPU has, from the slowest, which is always there, to the fastest; returns their number. */
+int cmsgr__crc32c_available(cmsgr__crc32c out[CMSGR__CRC32C_MAX]);
+/* Of these the ones of x86. */
+int cmsgr__crc32c_x86(cmsgr__crc32c out[]);
 
 static inline void *cmsgr__alloc(const cmsgr_env *env, size_t len_bytes)
 {

@@ -156,7 +156,7 @@ static uint64_t packed_limit(uint32_t limit)
 static int begin_frame(cmsgr_parser *parser, const uint8_t *in)
 {
     cmsgr_preamble *preamble = &parser->preamble;
-    uint32_t crc = parser->env->crc32c(0, in, 28);
+    uint32_t crc = parser->env->crc32c.fn(0, in, 28);
     uint32_t sent_crc = cmsgr__get32(in + 28);
     unsigned count;
 
@@ -430,7 +430,7 @@ void cmsgr_parser_filled(cmsgr_parser *parser, size_t len)
     parser->body_filled += len;
     parser->run_left -= len;
     if (parser->stage == SEGMENT) {
-        parser->seg_crc[parser->segment] = parser->env->crc32c(parser->seg_crc[parser->segment], at, len);
+        parser->seg_crc[parser->segment] = parser->env->crc32c.fn(parser->seg_crc[parser->segment], at, len);
     } else if ((result = parser->cipher->update(parser->cipher, at, at, len)) < 0) {
         fail(parser, result, 0, 0); /* the next step says so */
     }

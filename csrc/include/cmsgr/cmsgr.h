@@ -159,7 +159,7 @@ int64_t cmsgr_env_now_ns(const cmsgr_env *env);
 
 /* CRC-32C as msgr2 uses it: raw, without final inversion; the register starts at `crc`. Any thread. */
 uint32_t cmsgr_crc32c(const cmsgr_env *env, uint32_t crc, const void *data, size_t len_bytes);
-/* "sse42", "armv8" or "table". */
+/* "avx512", "sse42", "armv8" or "table". */
 const char *cmsgr_crc32c_name(const cmsgr_env *env);
 /* The portable implementation, to check the others against. */
 uint32_t cmsgr_crc32c_table(uint32_t crc, const void *data, size_t len_bytes);
