@@ -58,7 +58,7 @@ static void libc_free(void *ctx, void *block)
 
 static cmsgr_env make_env(uint8_t options)
 {
-    return (cmsgr_env){.allocator = {NULL, libc_realloc, libc_free}, .crc32c = options & 2 ? table_crc : no_crc};
+    return (cmsgr_env){.allocator = {NULL, libc_realloc, libc_free}, .crc32c.fn = options & 2 ? table_crc : no_crc};
 }
 
 static uint8_t *resize(cmsgr_parser *parser, uint8_t *body, size_t cap)

@@ -7,7 +7,7 @@
 
 #include "internal.h"
 
-cmsgr__msg *cmsgr__msg_new(const cmsgr_env *env, cmsgr__pool *pool, size_t body_len, size_t data_at)
+cmsgr__msg *cmsgr__msg_new(cmsgr__pool *pool, size_t body_len, size_t data_at)
 {
     size_t inside = body_len <= CMSGR__SMALL_BODY ? body_len + CMSGR__SMALL_SKEW : 0;
     cmsgr__msg *msg = cmsgr__pool_get(pool, sizeof *msg + inside);
@@ -16,11 +16,10 @@ cmsgr__msg *cmsgr__msg_new(const cmsgr_env *env, cmsgr__pool *pool, size_t body_
         return NULL;
     memset(msg, 0, sizeof *msg);
     atomic_init(&msg->refs, 1);
-    msg->env = env;
     if (inside) {
         msg->body = (uint8_t *)(msg + 1) + CMSGR__SMALL_SKEW;
         msg->body_cap = body_len;
-    } else if (cmsgr__msg_grow(msg, body_len) < 0) {
+    } else if (cmsgr__msg_grow(msg, pool, body_len) < 0) {
         cmsgr__pool_put(msg);
         return NULL;
     } else {
@@ -30,14 +29,15 @@ cmsgr__msg *cmsgr__msg_new(const cmsgr_env *env, cmsgr__pool *pool, size_t body_
     return msg;
 }
 
-int cmsgr__msg_grow(cmsgr__msg *msg, size_t body_len)
+int cmsgr__msg_grow(cmsgr__msg *msg, cmsgr__pool *pool, size_t body_len)
 {
-    size_t cap = msg->body_cap ? CMSGR__BODY_GROWTH * msg->body_cap : CMSGR__BODY_STEP;
+    size_t cap = msg->large ? CMSGR__BODY_GROWTH * msg->body_cap : CMSGR__BODY_STEP;
     uint8_t *large;
 
     if (cap > body_len)
         cap = body_len;
-    large = cmsgr__realloc(msg->env, msg->large, cap + CMSGR__DATA_ALIGN);
+    large = msg->large ? cmsgr__pool_resize(msg->large, cap + CMSGR__DATA_ALIGN)
+                       : cmsgr__pool_get(pool, cap + CMSGR__DATA_ALIGN);
     if (!large)
         return -ENOMEM;
     msg->large = large;
@@ -78,6 +78,6 @@ void cmsgr_msg_unref(const cmsgr_msg *pub)
     cmsgr_msg_dispatched(pub);
     claim_return(msg->policy_messages, 1);
     claim_return(msg->policy_bytes, msg->cost);
-    cmsgr__free(msg->env, msg->large);
+    cmsgr__pool_put(msg->large);
     cmsgr__pool_put(msg);
 }

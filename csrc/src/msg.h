@@ -29,15 +29,14 @@ typedef struct cmsgr__msg {
     int64_t cost; /* front + middle + data */
     uint8_t *body;
     size_t body_cap;
-    uint8_t *large; /* the body's own memory, or NULL; the body begins `skew` bytes into it */
+    uint8_t *large; /* the body's own block, or NULL; the body begins `skew` bytes into it */
     size_t skew;
-    const cmsgr_env *env;
 } cmsgr__msg;
 
 /* One reference, no claims, room for min(body_len, CMSGR__BODY_STEP) bytes of body, in which the data segment will begin at
  * `data_at`. NULL when out of memory. */
-cmsgr__msg *cmsgr__msg_new(const cmsgr_env *env, cmsgr__pool *pool, size_t body_len, size_t data_at);
-/* Makes room for more of the body, which may move: 0 or -ENOMEM. */
-int cmsgr__msg_grow(cmsgr__msg *msg, size_t body_len);
+cmsgr__msg *cmsgr__msg_new(cmsgr__pool *pool, size_t body_len, size_t data_at);
+/* Owner of the pool. Makes room for more of the body, which may move: 0 or -ENOMEM. */
+int cmsgr__msg_grow(cmsgr__msg *msg, cmsgr__pool *pool, size_t body_len);
 
 #endif

@@ -1,5 +1,5 @@
 /*
- * Pool: recycled memory blocks of a few sizes.
+ * Pool: recycled memory blocks of a few sizes, and the last large ones.
  *
  * The owner takes; any thread gives back. A block given back goes onto `returned`, a stack that others only push to
  * and from which the owner only takes all at once, so it needs no lock and has no ABA problem. The owner sorts what
@@ -23,7 +23,11 @@
 #define CACHING 1
 #endif
 
-enum { NUM_CLASSES = 4, PLAIN = NUM_CLASSES, MAX_CACHED_BYTES = 2 << 20 };
+enum { NUM_CLASSES = 4, LARGE = NUM_CLASSES, PLAIN, MAX_CACHED_BYTES = 2 << 20 };
+
+/* Bodies of whole objects. malloc gives such memory back to the system at once, and pages that must be had anew for each message
+ * cost a third of the rate at 4 MiB. One is at work at a time, and one may be on its way back: so many are kept, the last ones. */
+enum { LARGE_MIN = 1 << 20, LARGE_MAX = (4 << 20) + (128 << 10), KEPT_LARGE = 2 };
 
 /* A small message, its page-sized neighbours, and 16 KiB of payload with what surrounds it. */
 static const size_t class_len[NUM_CLASSES] = {512, 2048, 6144, 20480};
@@ -32,7 +36,7 @@ static const size_t class_len[NUM_CLASSES] = {512, 2048, 6144, 20480};
 typedef union block {
     struct {
         cmsgr__pool *pool;
-        size_t size_class;
+        size_t len_bytes;
     } of;
     char align[16];
 } block;
@@ -49,9 +53,12 @@ struct cmsgr__pool {
     const cmsgr_env *env;
     block *free[NUM_CLASSES];
     size_t cached_bytes;
+    block *large[KEPT_LARGE]; /* each or none */
+    unsigned oldest_large;
     char other_threads_write_below[64]; /* apart from the owner's cache line */
     _Atomic(block *) returned;
-    atomic_size_t returned_bytes;
+    atomic_size_t returned_bytes; /* of the classes */
+    atomic_size_t returned_large; /* their number */
     atomic_size_t refs;
 };
 
@@ -75,14 +82,14 @@ static void destroy(block *b)
     drop_ref(pool);
 }
 
-static block *create(cmsgr__pool *pool, size_t size_class, size_t len_bytes)
+static block *create(cmsgr__pool *pool, size_t len_bytes)
 {
     block *b = len_bytes <= SIZE_MAX - sizeof(*b) ? cmsgr__alloc(pool->env, sizeof(*b) + len_bytes) : NULL;
 
     if (!b)
         return NULL;
     b->of.pool = pool;
-    b->of.size_class = size_class;
+    b->of.len_bytes = len_bytes;
     atomic_fetch_add_explicit(&pool->refs, 1, memory_order_relaxed);
     return b;
 }
@@ -91,9 +98,13 @@ static size_t class_for(size_t len_bytes)
 {
     size_t size_class = 0;
 
-    while (CACHING && size_class < NUM_CLASSES && class_len[size_class] < len_bytes)
+    if (!CACHING)
+        return PLAIN;
+    if (len_bytes > class_len[NUM_CLASSES - 1])
+        return len_bytes >= LARGE_MIN && len_bytes <= LARGE_MAX ? LARGE : PLAIN;
+    while (class_len[size_class] < len_bytes)
         size_class++;
-    return CACHING ? size_class : PLAIN;
+    return size_class;
 }
 
 int cmsgr__pool_new(cmsgr__pool **out, const cmsgr_env *env)
@@ -108,48 +119,98 @@ int cmsgr__pool_new(cmsgr__pool **out, const cmsgr_env *env)
     return 0;
 }
 
+static void keep_large(cmsgr__pool *pool, block *b)
+{
+    block **place = &pool->large[pool->oldest_large++ % KEPT_LARGE];
+
+    if (*place)
+        destroy(*place);
+    *place = b;
+}
+
 /* Owner: what came back goes into the free lists, as far as there is room. */
 static void collect(cmsgr__pool *pool)
 {
     block *b = atomic_exchange_explicit(&pool->returned, NULL, memory_order_acquire);
-    size_t collected = 0;
+    size_t collected = 0, large = 0;
 
     while (b) {
         block *next = *next_of(b);
-        size_t size_class = b->of.size_class, len = class_len[size_class];
+        size_t len = b->of.len_bytes, size_class = class_for(len);
 
-        collected += len;
-        if (pool->cached_bytes + len <= MAX_CACHED_BYTES) {
-            *next_of(b) = pool->free[size_class];
-            pool->free[size_class] = b;
-            pool->cached_bytes += len;
+        if (size_class == LARGE) {
+            keep_large(pool, b);
+            large++;
         } else {
-            destroy(b);
+            collected += len;
+            if (pool->cached_bytes + len <= MAX_CACHED_BYTES) {
+                *next_of(b) = pool->free[size_class];
+                pool->free[size_class] = b;
+                pool->cached_bytes += len;
+            } else {
+                destroy(b);
+            }
         }
         b = next;
     }
     atomic_fetch_sub_explicit(&pool->returned_bytes, collected, memory_order_relaxed);
+    atomic_fetch_sub_explicit(&pool->returned_large, large, memory_order_relaxed);
+}
+
+/* One that is kept and fits, or NULL. What is much too large is left for whom it fits. */
+static block *take_large(cmsgr__pool *pool, size_t len_bytes)
+{
+    for (int i = 0; i < KEPT_LARGE; i++) {
+        block *b = pool->large[i];
+
+        if (b && b->of.len_bytes >= len_bytes && b->of.len_bytes - len_bytes <= len_bytes / 4) {
+            pool->large[i] = NULL;
+            return b;
+        }
+    }
+    return NULL;
+}
+
+static block *take(cmsgr__pool *pool, size_t size_class, size_t len_bytes)
+{
+    block *b;
+
+    if (size_class == LARGE)
+        return take_large(pool, len_bytes);
+    b = pool->free[size_class];
+    if (b) {
+        pool->free[size_class] = *next_of(b);
+        pool->cached_bytes -= class_len[size_class];
+    }
+    return b;
 }
 
 void *cmsgr__pool_get(cmsgr__pool *pool, size_t len_bytes)
 {
     size_t size_class = class_for(len_bytes);
-    block *b;
+    block *b = NULL;
 
-    if (size_class == PLAIN) {
-        b = create(pool, PLAIN, len_bytes);
-        return b ? b + 1 : NULL;
+    if (size_class != PLAIN) {
+        b = take(pool, size_class, len_bytes);
+        if (!b && atomic_load_explicit(&pool->returned, memory_order_relaxed)) {
+            collect(pool);
+            b = take(pool, size_class, len_bytes);
+        }
     }
-    if (!pool->free[size_class] && atomic_load_explicit(&pool->returned, memory_order_relaxed))
-        collect(pool);
-    b = pool->free[size_class];
-    if (b) {
-        pool->free[size_class] = *next_of(b);
-        pool->cached_bytes -= class_len[size_class];
-    } else {
-        b = create(pool, size_class, class_len[size_class]);
-    }
+    if (!b)
+        b = create(pool, size_class < NUM_CLASSES ? class_len[size_class] : len_bytes);
     return b ? b + 1 : NULL;
+}
+
+void *cmsgr__pool_resize(void *memory, size_t len_bytes)
+{
+    block *b = (block *)memory - 1;
+
+    b = len_bytes <= SIZE_MAX - sizeof(*b) ? cmsgr__realloc(b->of.pool->env, b, sizeof(*b) + len_bytes) : NULL;
+    if (!b)
+        return NULL;
+    b->of.len_bytes = len_bytes;
+    return b + 1;
 }
 
 /* 0 if the owner has left. */
@@ -170,22 +231,25 @@ void cmsgr__pool_put(void *memory)
 {
     block *b;
     cmsgr__pool *pool;
-    size_t len;
+    size_t size_class, amount, max;
+    atomic_size_t *returned;
 
     if (!memory)
         return;
     b = (block *)memory - 1;
     pool = b->of.pool;
-    if (b->of.size_class == PLAIN) {
+    size_class = class_for(b->of.len_bytes);
+    if (size_class == PLAIN) {
         destroy(b);
         return;
     }
+    returned = size_class == LARGE ? &pool->returned_large : &pool->returned_bytes;
+    amount = size_class == LARGE ? 1 : b->of.len_bytes;
+    max = size_class == LARGE ? KEPT_LARGE : MAX_CACHED_BYTES;
     /* Counted before it is pushed, so that the owner never takes away more than was counted. */
-    len = class_len[b->of.size_class];
-    if (atomic_fetch_add_explicit(&pool->returned_bytes, len, memory_order_relaxed) < MAX_CACHED_BYTES &&
-        push_returned(pool, b))
+    if (atomic_fetch_add_explicit(returned, amount, memory_order_relaxed) < max && push_returned(pool, b))
         return;
-    atomic_fetch_sub_explicit(&pool->returned_bytes, len, memory_order_relaxed);
+    atomic_fetch_sub_explicit(returned, amount, memory_order_relaxed);
     destroy(b);
 }
 
@@ -205,6 +269,9 @@ void cmsgr__pool_release(cmsgr__pool *pool)
         return;
     for (int i = 0; i < NUM_CLASSES; i++)
         destroy_all(pool->free[i]);
+    for (int i = 0; i < KEPT_LARGE; i++)
+        if (pool->large[i])
+            destroy(pool->large[i]);
     destroy_all(atomic_exchange_explicit(&pool->returned, closed(pool), memory_order_acquire));
     drop_ref(pool);
 }

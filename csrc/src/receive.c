@@ -104,8 +104,7 @@ static void message_begin_body(cmsgr_stream *stream)
 {
     size_t body_len = cmsgr_parser_body_len(&stream->parser);
 
-    stream->msg =
-        cmsgr__msg_new(stream->env, stream->worker->pool, body_len, cmsgr_parser_segment_at(&stream->parser, 3));
+    stream->msg = cmsgr__msg_new(stream->worker->pool, body_len, cmsgr_parser_segment_at(&stream->parser, 3));
     if (!stream->msg) {
         cmsgr__stream_fault(stream, -ENOMEM, body_len, 0);
         return;
@@ -328,7 +327,7 @@ static void on_room(cmsgr_stream *stream)
     size_t body_len = cmsgr_parser_body_len(&stream->parser);
 
     if (cmsgr_parser_preamble(&stream->parser)->tag == CMSGR_TAG_MESSAGE) {
-        if (!stream->msg || cmsgr__msg_grow(stream->msg, body_len) < 0)
+        if (!stream->msg || cmsgr__msg_grow(stream->msg, stream->worker->pool, body_len) < 0)
             cmsgr__stream_fault(stream, -ENOMEM, body_len, 0);
         else
             cmsgr_parser_set_body(&stream->parser, stream->msg->body, stream->msg->body_cap);
@@ -344,10 +343,10 @@ static void on_room(cmsgr_stream *stream)
 /* Memory for the decompressed message, in place of the other's, which *packed becomes. */
 static uint8_t *message_unpacked(cmsgr_stream *stream, size_t len, cmsgr__msg **packed)
 {
-    cmsgr__msg *msg = cmsgr__msg_new(stream->env, stream->worker->pool, len, cmsgr_parser_plain_at(&stream->parser, 3));
+    cmsgr__msg *msg = cmsgr__msg_new(stream->worker->pool, len, cmsgr_parser_plain_at(&stream->parser, 3));
 
     while (msg && msg->body_cap < len) {
-        if (cmsgr__msg_grow(msg, len) < 0) {
+        if (cmsgr__msg_grow(msg, stream->worker->pool, len) < 0) {
             cmsgr_msg_unref(&msg->pub);
             msg = NULL;
         }

@@ -1,4 +1,4 @@
-/* Pool on one thread: sizes, recycling, bounds, outliving, failing allocations. */
+/* Pool on one thread: sizes, recycling, resizing, bounds, outliving, failing allocations. */
 #include <errno.h>
 
 #include "check.h"
@@ -33,7 +33,7 @@ static long blocks(void) { return atomic_load(&memory.live) - 2; }
 
 static void test_sizes(void)
 {
-    static const size_t lens[] = {0, 1, 511, 512, 513, 2048, 2049, 6144, 6145, 16384, 20480, 20481, 1 << 20};
+    static const size_t lens[] = {0, 1, 511, 512, 513, 2048, 2049, 6144, 6145, 16384, 20480, 20481, 1 << 20, 5 << 20};
     enum { COUNT = sizeof(lens) / sizeof(lens[0]) };
     void *block[COUNT];
 
@@ -77,6 +77,56 @@ static void test_recycles(void)
     second = cmsgr__pool_get(pool, 30000); /* too large to be kept */
     cmsgr__pool_put(second);
     CHECK_EQ(blocks(), CACHES * 2);
+    cmsgr__pool_release(pool);
+    end();
+}
+
+/* Of large ones the last two are kept, and two that have come back; each serves whom it fits. */
+static void test_keeps_the_last_large_ones(void)
+{
+    enum { MIB = 1 << 20, COUNT = 5 };
+    void *block[COUNT], *again;
+
+    begin();
+    block[0] = cmsgr__pool_get(pool, 4 * MIB);
+    cmsgr__pool_put(block[0]);
+    CHECK_EQ(blocks(), CACHES);
+    block[1] = cmsgr__pool_get(pool, 3 * MIB); /* would waste a third of its own length */
+    CHECK_EQ(blocks(), CACHES + 1);
+    again = cmsgr__pool_get(pool, 4 * MIB - 1000);
+    CHECK_EQ(blocks(), 2);
+    if (CACHES)
+        CHECK(again == block[0]);
+    cmsgr__pool_put(block[1]);
+    cmsgr__pool_put(again);
+    for (int round = 0; round < 2; round++) {
+        for (int i = 0; i < COUNT; i++)
+            block[i] = cmsgr__pool_get(pool, 2 * MIB);
+        for (int i = 0; i < COUNT; i++)
+            cmsgr__pool_put(block[i]);
+        CHECK(blocks() <= CACHES * 4);
+    }
+    again = cmsgr__pool_get(pool, 5 * MIB); /* too large to be kept */
+    cmsgr__pool_put(again);
+    CHECK(blocks() <= CACHES * 4);
+    cmsgr__pool_release(pool);
+    end();
+}
+
+static void test_resizes(void)
+{
+    uint8_t *block;
+
+    begin();
+    block = cmsgr__pool_get(pool, 30000);
+    memset(block, 7, 30000);
+    block = cmsgr__pool_resize(block, 2 << 20);
+    for (int i = 0; i < 30000; i++)
+        CHECK_EQ(block[i], 7);
+    memset(block, 8, 2 << 20);
+    CHECK(cmsgr__pool_resize(block, SIZE_MAX) == NULL); /* still what it was */
+    cmsgr__pool_put(block);
+    CHECK_EQ(blocks(), CACHES); /* kept by its new length */
     cmsgr__pool_release(pool);
     end();
 }
@@ -141,6 +191,10 @@ static void failing_allocations(void *ctx, cmsgr_env *failing_env)
     for (int i = 0; i < 20; i++)
         cmsgr__pool_put(block[i]);
     cmsgr__pool_put(cmsgr__pool_get(p, 2000));
+    block[0] = cmsgr__pool_get(p, 30000);
+    block[1] = block[0] ? cmsgr__pool_resize(block[0], 2 << 20) : NULL;
+    cmsgr__pool_put(block[1] ? block[1] : block[0]);
+    cmsgr__pool_put(cmsgr__pool_get(p, 2 << 20));
     cmsgr__pool_release(p);
 }
 
@@ -148,6 +202,8 @@ int main(void)
 {
     test_sizes();
     test_recycles();
+    test_keeps_the_last_large_ones();
+    test_resizes();
     test_bounded();
     test_blocks_outlive_the_owner();
     check_each_failing_allocation(failing_allocations, NULL, NULL);
