@@ -369,6 +369,7 @@ cdef extern from "cmsgr/cmsgr.h" nogil:
     int cmsgr_worker_turn(cmsgr_worker *worker, int64_t max_wait_ns)
     void cmsgr_worker_flush(cmsgr_worker *worker)
     cmsgr_item *cmsgr_worker_take_item(cmsgr_worker *worker)
+    size_t cmsgr_worker_flush_every(const cmsgr_worker *worker)
     cmsgr_entry *cmsgr_worker_take_garbage(cmsgr_worker *worker)
 
     ctypedef struct cmsgr_worker_stats:

@@ -1,12 +1,6 @@
 # WorkerCore: the turn. This loop is the hot path: one entry into Python per message, the user's handler.
 
 
-# So many messages into a batch what they brought forth is sent, so that the peer is at work on it while we are on the rest. Under
-# the interpreter lock: to take it again could cost a switch interval, the send costs microseconds.
-cdef enum:
-    FLUSH_EVERY = 16
-
-
 cdef int wait_worker(void *worker, int64_t max_wait_ns) noexcept nogil:
     return cmsgr_worker_turn(<cmsgr_worker *>worker, max_wait_ns)
 
@@ -68,19 +62,20 @@ cdef class WorkerCore:
 
     cdef void user_phase(self) noexcept:
         # Items before posts: what a post is about to change (a reset, a take-over) must not overtake what came before it.
+        cdef size_t flush_every = cmsgr_worker_flush_every(self.c), taken = 0
         cdef cmsgr_item *item = cmsgr_worker_take_item(self.c)
-        cdef int messages = 0
         while item:
+            if taken == flush_every:
+                # Under the interpreter lock: to take it again could cost a switch interval, the send costs microseconds.
+                cmsgr_worker_flush(self.c)
+                taken = 0
             if item.kind == CMSGR_ITEM_MESSAGE:
                 self.take_message(item)
-                messages += 1
             else:
                 self.take_event(item)
+            taken += 1
             if self.generation != current_generation:
                 return  # in the child of a callback that forked: the rest, and every byte, is the parent's
-            if messages == FLUSH_EVERY:
-                messages = 0
-                cmsgr_worker_flush(self.c)
             item = cmsgr_worker_take_item(self.c)
         cmsgr_center_dispatch(self.center.c)
 

@@ -36,6 +36,8 @@ struct cmsgr_center {
     cmsgr__kick *taken_kicks; /* oldest first */
     cmsgr__timers timers;
     cmsgr__polling polling;
+    int64_t wait_ended_ns, waited_ns; /* the last wait */
+    int64_t worked_ns;                /* between the last two waits */
     cmsgr_center_stats stats;
     cmsgr_ready ready[MAX_READY];
     char other_threads_write_below[64]; /* apart from the owner's cache lines */
@@ -272,10 +274,14 @@ static int wait_ready(cmsgr_center *c, int64_t max_wait_ns, int64_t *now_ns)
 
 int cmsgr__center_wait(cmsgr_center *c, int64_t max_wait_ns)
 {
-    int64_t now_ns = cmsgr__now(c->env);
+    const int64_t began_ns = cmsgr__now(c->env);
+    int64_t now_ns = began_ns;
     int count = wait_ready(c, max_wait_ns, &now_ns);
     int ran_io = 0, woken = 0;
 
+    c->worked_ns = began_ns - c->wait_ended_ns;
+    c->waited_ns = now_ns - began_ns;
+    c->wait_ended_ns = now_ns;
     cmsgr__count(c->stats.waits, 1);
     /* An exchange, since it also makes visible what the waker wrote before. */
     if (atomic_load_explicit(&c->wakeup_wanted, memory_order_relaxed))
@@ -291,6 +297,11 @@ int cmsgr__center_wait(cmsgr_center *c, int64_t max_wait_ns)
         return count;
     return (ran_io ? CMSGR__FOUND_IO : 0) | (cmsgr__center_has_user_work(c, now_ns) ? CMSGR__FOUND_USER : 0) |
            (woken ? CMSGR__FOUND_WAKEUP : 0);
+}
+
+int cmsgr__center_takes_turns(const cmsgr_center *c)
+{
+    return c->waited_ns > c->worked_ns;
 }
 
 int cmsgr_center_wait(cmsgr_center *c, int64_t max_wait_ns)

@@ -29,6 +29,10 @@ enum { CMSGR__FOUND_IO = 1, CMSGR__FOUND_USER = 2, CMSGR__FOUND_WAKEUP = 4 };
 /* Owner. Like cmsgr_center_wait, but returns the sum of the above, or an error. */
 int cmsgr__center_wait(cmsgr_center *center, int64_t max_wait_ns);
 
+/* Owner. Was the last wait longer than the work before it? Then whoever is waited for is at work while we wait, and waits while we
+ * are. */
+int cmsgr__center_takes_turns(const cmsgr_center *center);
+
 /* Owner. Is there user-phase work (fired user files, a due timer, posts)? */
 int cmsgr__center_has_user_work(cmsgr_center *center, int64_t now_ns);
 

@@ -93,6 +93,7 @@ void cmsgr__worker_add_item(cmsgr_worker *worker, cmsgr_item *item)
     item->next = NULL;
     *worker->items_end = item;
     worker->items_end = &item->next;
+    worker->num_items++;
 }
 
 void cmsgr__worker_remove_item(cmsgr_worker *worker, cmsgr_item *item)
@@ -101,6 +102,7 @@ void cmsgr__worker_remove_item(cmsgr_worker *worker, cmsgr_item *item)
         if (*at != item)
             continue;
         *at = item->next;
+        worker->num_items--;
         if (!*at)
             worker->items_end = at;
         return;
@@ -123,6 +125,7 @@ cmsgr_item *cmsgr_worker_take_item(cmsgr_worker *worker)
     if (!item)
         return NULL;
     worker->items = item->next;
+    worker->num_items--;
     if (!worker->items)
         worker->items_end = &worker->items;
     if (item->stream) { /* the stream holds the session */
@@ -136,6 +139,15 @@ cmsgr_item *cmsgr_worker_take_item(cmsgr_worker *worker)
     else if (item->kind == CMSGR_ITEM_DRAINED)
         item->session->drained_listed = 0;
     return item;
+}
+
+size_t cmsgr_worker_flush_every(const cmsgr_worker *worker)
+{
+    size_t items = worker->num_items;
+
+    if (items >= CMSGR__PARTED_BATCH && cmsgr__center_takes_turns(worker->center))
+        items = (items + 1) / 2;
+    return items < CMSGR__FLUSH_AT_MOST ? items : CMSGR__FLUSH_AT_MOST;
 }
 
 /* ---- Garbage ---- */

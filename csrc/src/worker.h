@@ -16,6 +16,11 @@ enum {
     CMSGR__RECV_ALIGN = 4096,
     /* What one stream may assemble in one turn: others on the same worker wait no longer than this takes. */
     CMSGR__FLUSH_BUDGET = 1024 * 1024,
+    /* A batch from here on is answered in two halves where we and the peer would else take turns: see cmsgr_worker_flush_every. A
+     * smaller one is over before the peer could begin. */
+    CMSGR__PARTED_BATCH = 8,
+    /* No answer waits for more than so many others. */
+    CMSGR__FLUSH_AT_MOST = 128,
     /* Garbage of this size or number does not wait for the next occasion. */
     CMSGR__GARBAGE_BYTES = 1024 * 1024,
     CMSGR__GARBAGE_COUNT = 1024
@@ -32,6 +37,7 @@ struct cmsgr_worker {
     cmsgr__link hot;      /* streams with bytes to parse or to read without an event */
     cmsgr__link graves;   /* closed streams: freed when no callback of this round can name them */
     cmsgr_item *items, **items_end;
+    size_t num_items;
     cmsgr_session *taken; /* of the item taken last: a reference */
     cmsgr__fifo garbage;
     int64_t garbage_bytes;

@@ -1,5 +1,7 @@
-/* Adaptive polling: looking before sleeping, learned from what the waits before have shown. */
+/* Adaptive polling: looking before sleeping, learned from what the waits before have shown. And what else a wait's length tells. */
+#include "center.h"
 #include "fake_driver.h"
+#include "worker.h"
 
 static fake_driver *fake;
 static cmsgr_env *env;
@@ -100,6 +102,53 @@ static void test_bounds(void)
     end();
 }
 
+/* The longer of the last wait and of the work before it, whichever way one waits, tells whether we and a peer take turns. */
+static void test_who_takes_turns(int64_t poll_ns)
+{
+    begin(poll_ns);
+    idle_wait(1000); /* what the work before the first wait was is not known */
+    fake->now_ns += 5000;
+    idle_wait(20000);
+    CHECK(cmsgr__center_takes_turns(center));
+    fake->now_ns += 50000;
+    idle_wait(20000);
+    CHECK(!cmsgr__center_takes_turns(center));
+    fake->now_ns += 50000;
+    busy_wait(); /* there at once */
+    CHECK(!cmsgr__center_takes_turns(center));
+    busy_wait();
+    CHECK(!cmsgr__center_takes_turns(center)); /* nothing took any time */
+    end();
+}
+
+/* When the answers to a batch leave ahead of its end. */
+static void test_flush_every(void)
+{
+    static const size_t whole[] = {0, 1, 7, 8, 31, 127, 128, 129, 1000}, parted[] = {0, 1, 7, 4, 16, 64, 64, 65, 128};
+    static cmsgr_item items[1000];
+    cmsgr_worker *worker;
+
+    fake = fake_new();
+    CHECK_EQ(cmsgr_env_new(&env, NULL, &fake->driver), 0);
+    CHECK_EQ(cmsgr_worker_new(&worker, env), 0);
+    for (int takes_turns = 0; takes_turns <= 1; takes_turns++) {
+        CHECK_EQ(cmsgr_worker_turn(worker, 0), 0);
+        fake->now_ns += 10000;
+        CHECK_EQ(cmsgr_worker_turn(worker, takes_turns ? 20000 : 1000), 0);
+        for (size_t i = 0, count = 0; i < sizeof whole / sizeof whole[0]; i++) {
+            for (; count < whole[i]; count++)
+                cmsgr__worker_add_item(worker, &items[count]);
+            CHECK_EQ(cmsgr_worker_flush_every(worker), takes_turns ? parted[i] : count < 128 ? count : 128);
+        }
+        for (size_t i = 0; i < 1000; i++)
+            cmsgr__worker_remove_item(worker, &items[i]);
+        CHECK_EQ(cmsgr_worker_flush_every(worker), 0);
+    }
+    cmsgr_worker_free(worker);
+    cmsgr_env_free(env);
+    free(fake);
+}
+
 /* A post made while the owner looks needs no wakeup. */
 static void post_instead_of_yielding(void *ctx)
 {
@@ -131,5 +180,9 @@ int main(void)
     test_adaptive();
     test_bounds();
     test_post_while_looking();
+    test_who_takes_turns(0);
+    test_who_takes_turns(15000);
+    test_who_takes_turns(-1);
+    test_flush_every();
     return 0;
 }

@@ -7,6 +7,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import accumulate
 from types import FrameType
 
 import pytest
@@ -115,18 +116,22 @@ class Answering(Taking):
 
 
 def test_answers_leave_while_the_rest_of_the_batch_is_dispatched(lab: Lab) -> None:
+    parts = [128, 128, 44]  # however long the worker has waited for it
+    count = sum(parts)
     stack = lab.make_stack()
     answering = Answering(stack.workers[0])
     node = lab.server(dispatcher=answering, stack=stack)
-    burst = b"".join(assemble(Tag.MESSAGE, message_segments(RAW_FAST, seq, b"x")) for seq in range(1, 41))
+    burst = b"".join(assemble(Tag.MESSAGE, message_segments(RAW_FAST, seq, b"x")) for seq in range(1, count + 1))
     with RawPeer.dial(node.addrs[0], lab.deadline) as peer:
         peer.become_client(node.addrs[0])
         before = stack.workers[0].core.stats()
         with lab.stopped(stack):
             peer.send(burst)
-        lab.wait_until(lambda: len(answering.written) == 40, "the burst")
-        lab.wait_until(lambda: changes(node, before)["send_messages"] == 40, "all answers")
-    assert answering.written[-1] - before["send_messages"] >= 32, "after every 16 messages"
+        lab.wait_until(lambda: len(answering.written) == count, "the burst")
+        lab.wait_until(lambda: changes(node, before)["send_messages"] == count, "all answers")
+    written_before = accumulate(parts[:-1], initial=0)
+    expected = [already for already, part in zip(written_before, parts, strict=True) for _ in range(part)]
+    assert [written - before["send_messages"] for written in answering.written] == expected
 
 
 @pytest.mark.parametrize("senders", [1, 3])

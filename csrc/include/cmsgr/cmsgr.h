@@ -636,6 +636,10 @@ int cmsgr_worker_turn(cmsgr_worker *worker, int64_t max_wait_ns);
 cmsgr_item *cmsgr_worker_take_item(cmsgr_worker *worker);
 /* Phase C ahead of time, from within the user phase: sends what its callbacks have queued so far. Any item may be added. */
 void cmsgr_worker_flush(cmsgr_worker *worker);
+/* At the beginning of the user phase: after how many items, each time, a flush pays if there are more. Normally only at the end, for a
+ * send costs as much as some messages do. But a peer that was waited for longer than the work before took is waiting now: it gets
+ * half of the answers while the other half is made, and from then on both are at work. */
+size_t cmsgr_worker_flush_every(const cmsgr_worker *worker);
 /* All entries that are done, linked by next. The caller drops owner[0..3] and calls cmsgr_entry_free. */
 cmsgr_entry *cmsgr_worker_take_garbage(cmsgr_worker *worker);
 
