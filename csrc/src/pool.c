@@ -26,7 +26,7 @@
 enum { NUM_CLASSES = 4, LARGE = NUM_CLASSES, PLAIN, MAX_CACHED_BYTES = 2 << 20 };
 
 /* Bodies of whole objects. malloc gives such memory back to the system at once, and pages that must be had anew for each message
- * cost a third of the rate at 4 MiB. One is at work at a time, and one may be on its way back: so many are kept, the last ones. */
+ * cost a sixth of the rate at 4 MiB. One is at work at a time, and one may be on its way back: so many are kept, the last ones. */
 enum { LARGE_MIN = 1 << 20, LARGE_MAX = (4 << 20) + (128 << 10), KEPT_LARGE = 2 };
 
 /* A small message, its page-sized neighbours, and 16 KiB of payload with what surrounds it. */
@@ -53,8 +53,7 @@ struct cmsgr__pool {
     const cmsgr_env *env;
     block *free[NUM_CLASSES];
     size_t cached_bytes;
-    block *large[KEPT_LARGE]; /* each or none */
-    unsigned oldest_large;
+    block *large[KEPT_LARGE]; /* the newest first; NULL where there is none */
     char other_threads_write_below[64]; /* apart from the owner's cache line */
     _Atomic(block *) returned;
     atomic_size_t returned_bytes; /* of the classes */
@@ -121,11 +120,14 @@ int cmsgr__pool_new(cmsgr__pool **out, const cmsgr_env *env)
 
 static void keep_large(cmsgr__pool *pool, block *b)
 {
-    block **place = &pool->large[pool->oldest_large++ % KEPT_LARGE];
+    for (int i = 0; b && i < KEPT_LARGE; i++) {
+        block *older = pool->large[i];
 
-    if (*place)
-        destroy(*place);
-    *place = b;
+        pool->large[i] = b;
+        b = older;
+    }
+    if (b)
+        destroy(b);
 }
 
 /* Owner: what came back goes into the free lists, as far as there is room. */
