@@ -4,9 +4,9 @@
  *   crc      PREAMBLE -> SEGMENT 0 -> [INLINE_CRC] -> SEGMENT 1..3 -> TRAILER -> PREAMBLE ...      any -> FAILED
  *   secure   SEALED_HEAD -> [INLINE_PART] -> ( OPERATION -> TAG )* -> SEALED_HEAD ...
  *
- * In secure mode bytes are decrypted where they lie in the body as they arrive, and believed only when their tag matched; what
- * brackets are which operation is told in seal.c. The one exception is 2.0's preamble, which rests on its crc until the frame's
- * only tag: its lengths are claims, of which the limits are all that is known.
+ * In secure mode bytes are decrypted into the body as they arrive, or in it if they were read there, and believed only when their
+ * tag matched; what brackets are which operation is told in seal.c. The one exception is 2.0's preamble, which rests on its crc
+ * until the frame's only tag: its lengths are claims, of which the limits are all that is known.
  *
  * Invariants
  *   - Nothing is believed before its crc or its limit was checked: a preamble is announced only when it was found good,
@@ -292,6 +292,20 @@ static size_t segment_room(const cmsgr_parser *parser)
     return room < parser->run_left ? room : parser->run_left;
 }
 
+/* The next bytes of the body: checksummed where they lie there, or decrypted into it from `in`, which may be their place too. */
+static void take_in(cmsgr_parser *parser, const uint8_t *in, size_t len)
+{
+    uint8_t *at = parser->body + parser->body_filled;
+    int result;
+
+    parser->body_filled += len;
+    parser->run_left -= len;
+    if (parser->stage == SEGMENT)
+        parser->seg_crc[parser->segment] = parser->env->crc32c.fn(parser->seg_crc[parser->segment], at, len);
+    else if ((result = parser->cipher->update(parser->cipher, in, at, len)) < 0)
+        fail(parser, result, 0, 0); /* the next step says so */
+}
+
 /* Moves input into the body: 0 to go on, CMSGR_PARSE_ROOM, or -1 for want of input. */
 static int fill(cmsgr_parser *parser, const uint8_t **data, size_t *len)
 {
@@ -303,10 +317,11 @@ static int fill(cmsgr_parser *parser, const uint8_t **data, size_t *len)
         return -1;
     if (n > *len)
         n = *len;
-    memcpy(parser->body + parser->body_filled, *data, n);
+    if (parser->stage == SEGMENT)
+        memcpy(parser->body + parser->body_filled, *data, n);
+    take_in(parser, *data, n);
     *data += n;
     *len -= n;
-    cmsgr_parser_filled(parser, n);
     return 0;
 }
 
@@ -422,18 +437,8 @@ size_t cmsgr_parser_want(const cmsgr_parser *parser, uint8_t **dest)
 
 void cmsgr_parser_filled(cmsgr_parser *parser, size_t len)
 {
-    uint8_t *at = parser->body + parser->body_filled;
-    int result;
-
-    if (len == 0)
-        return;
-    parser->body_filled += len;
-    parser->run_left -= len;
-    if (parser->stage == SEGMENT) {
-        parser->seg_crc[parser->segment] = parser->env->crc32c.fn(parser->seg_crc[parser->segment], at, len);
-    } else if ((result = parser->cipher->update(parser->cipher, at, at, len)) < 0) {
-        fail(parser, result, 0, 0); /* the next step says so */
-    }
+    if (len)
+        take_in(parser, parser->body + parser->body_filled, len);
 }
 
 size_t cmsgr_parser_segment_at(const cmsgr_parser *parser, unsigned segment)

@@ -44,6 +44,7 @@ struct cmsgr_stream {
     int banner_done;
     int hangup;          /* the peer closed its end: read until the end, no edge will tell */
     int more;            /* the last read filled the buffer: there may be more, and no edge will tell */
+    size_t read_len;     /* what one read may bring beside a large segment: CMSGR__RECV_MIN to CMSGR__RECV_LEN */
     cmsgr_session *session; /* once ready; a reference */
 
     uint32_t inject_failures, inject_congestion; /* one in so many; 0 never */

@@ -13,8 +13,9 @@
 #include "worker.h"
 
 enum {
-    /* What is assembled for one sendmsg: enough for 60 messages of 4 KiB, and no more than a socket buffer takes. */
-    BATCH_LEN = 256 * 1024,
+    /* What is assembled for one sendmsg: no more than a socket buffer takes, and as sealed memory than the L2 cache holds. With half of
+     * it messages of 64 to 256 KiB went at three quarters of the rate. */
+    BATCH_LEN = 512 * 1024,
     /* Pieces and own bytes of one message at most: head, header, three copied segments, tail. */
     MESSAGE_PIECES = 5,
     MESSAGE_INLINE = CMSGR__FRAME_HEAD_MAX + CMSGR_HEADER_LEN + 3 * CMSGR__COPY_MAX + CMSGR__FRAME_TAIL_MAX

@@ -12,6 +12,9 @@
 enum {
     /* One recv brings at most this: 62 messages of 4 KiB. More would fall out of the L2 cache between copy and use. */
     CMSGR__RECV_LEN = 256 * 1024,
+    /* And about so many messages, down to so many bytes. Each of them becomes some 2 KiB of blocks, objects and answers. */
+    CMSGR__READ_MESSAGES = 256,
+    CMSGR__RECV_MIN = 16 * 1024,
     /* The kernel's copy into a buffer that malloc left 16 bytes off a page was measured at a third of the speed. */
     CMSGR__RECV_ALIGN = 4096,
     /* What one stream may assemble in one turn: others on the same worker wait no longer than this takes. */

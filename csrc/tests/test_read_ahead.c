@@ -1,5 +1,7 @@
-/* Bytes that one read brought behind the frame at which a stream stands still belong to what comes next. */
+/* Bytes that one read brought behind the frame at which a stream stands still belong to what comes next; and how many one brings. */
 #include "pair.h"
+#include "stream.h"
+#include "worker.h"
 
 static pair p;
 
@@ -61,6 +63,36 @@ static void test_not_the_next_sockets(cmsgr_env *env)
     pair_close(&p);
 }
 
+static void send_many(int count, const void *data, size_t len)
+{
+    for (int i = 0; i < count; i++)
+        pair_send(&p, 0, 127, (uint64_t)i, data, len);
+    pair_settle(&p);
+    CHECK_EQ(pair_count(&p, CMSGR_ITEM_MESSAGE), count);
+    pair_clear_log(&p);
+}
+
+/* How far a read goes depends on what the reads before have brought: so many bytes, but not very many messages. */
+static void test_small_messages_are_read_by_fewer_bytes(cmsgr_env *env)
+{
+    static uint8_t data[15000];
+
+    pair_open(&p, env, NULL);
+    pair_start(&p, 0);
+    CHECK_EQ(p.stream[1]->read_len, CMSGR__RECV_LEN);
+    send_many(CMSGR__READ_MESSAGES / 2, "x", 1);
+    CHECK_EQ(p.stream[1]->read_len, CMSGR__RECV_LEN);
+    send_many(2 * CMSGR__READ_MESSAGES, "x", 1);
+    CHECK_EQ(p.stream[1]->read_len, CMSGR__RECV_LEN / 2);
+    for (int i = 0; i < 10; i++)
+        send_many(2 * CMSGR__READ_MESSAGES, "x", 1);
+    CHECK_EQ(p.stream[1]->read_len, CMSGR__RECV_MIN); /* 180 messages of these */
+    for (int i = 0; i < 10; i++)
+        send_many(20, data, sizeof data);
+    CHECK_EQ(p.stream[1]->read_len, CMSGR__RECV_LEN);
+    pair_close(&p);
+}
+
 int main(void)
 {
     check_memory memory;
@@ -71,6 +103,7 @@ int main(void)
     CHECK_EQ(cmsgr_env_new(&env, &allocator, NULL), 0);
     test_behind_the_handshake(env);
     test_not_the_next_sockets(env);
+    test_small_messages_are_read_by_fewer_bytes(env);
     cmsgr_env_free(env);
     CHECK_EQ(atomic_load(&memory.live), 0);
     return 0;
