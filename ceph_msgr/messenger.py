@@ -310,7 +310,7 @@ class Messenger:
     def connect_to(self, entity_type: EntityType, addrs: Addresses, *, anon: bool = False) -> Connection:
         """The connection to this peer: the one there is, or a new one that begins to dial. Never blocks, never fails for
         the network; messages may be queued at once. Our own address gives the loopback connection. ``anon`` always makes a
-        new one, which no look-up finds.
+        new one, which no look-up finds; it is for lossy sessions, as a server knows lossless ones by our address.
 
         ``ValueError`` if the vector has no msgr2 address, ``MessengerError`` before ``start``.
         """
